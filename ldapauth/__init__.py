@@ -1,0 +1,1 @@
+"""Checks the passwords of XMPP users in an LDAP directory."""

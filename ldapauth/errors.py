@@ -1,0 +1,69 @@
+"""Everything that can go wrong with a question, as exceptions; imports nothing of ours.
+
+    LdapAuthError
+    ├── ConfigurationError        raised by: config            caught by: the programs, at start
+    ├── DirectoryUnavailable      raised by: directory         caught by: front ends (503, "no", silence)
+    │   └── DeadlineExceeded      raised by: whoever waits     likewise
+    ├── OperationOff              raised by: provider          caught by: front ends (501, "no")
+    └── ChangeRefused             raised by: directory         caught by: front ends
+        ├── NoSuchUser            …the user, or the domain, is not there (404)
+        ├── UserExists            …the account to be made is there already (409)
+        ├── WrongPassword         …the change needed the user's password (403)
+        ├── NotAllowed            …rights, or a name that can't be (403)
+        └── PolicyRefusal         …the directory's password policy (403)
+
+A yes or no about a password or a user is not an error but a value: see `verdict.py`. The text of an exception is a
+sentence for the operator and never holds a password.
+"""
+
+
+class LdapAuthError(Exception):
+    """The root of all exceptions that this package raises on purpose."""
+
+
+class ConfigurationError(LdapAuthError):
+    """The configuration can't be used.
+
+    Attributes:
+        problems: One line for each mistake, beginning with the key's path.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class DirectoryUnavailable(LdapAuthError):
+    """The directory gave no answer that can be trusted: down, unreachable, misconfigured, or not making sense."""
+
+
+class DeadlineExceeded(DirectoryUnavailable):
+    """The time for the question ran out before the directory had answered."""
+
+
+class OperationOff(LdapAuthError):
+    """The domain's `operations` do not name what was asked."""
+
+
+class ChangeRefused(LdapAuthError):
+    """A change was understood and not made."""
+
+
+class NoSuchUser(ChangeRefused):
+    """There is no such user, or not exactly one."""
+
+
+class UserExists(ChangeRefused):
+    """The account to be made exists."""
+
+
+class WrongPassword(ChangeRefused):
+    """The change asks for the user's password, and it is not the one given."""
+
+
+class NotAllowed(ChangeRefused):
+    """The directory, or a rule of ours, does not allow the change."""
+
+
+class PolicyRefusal(ChangeRefused):
+    """The directory's policy refuses the new password; the text is the directory's reason where it gave one."""

@@ -1,0 +1,31 @@
+r"""What a JID's local part says: XEP-0106 unescaping, and which names can't be; imports nothing of ours.
+
+XMPP servers send the local part in lower case and, for the ten characters that it can't hold, escaped
+(`d\27artagnan`, `j\20doe`). A directory knows the name itself, so it is unescaped before anything is asked.
+"""
+
+import re
+
+MAX_NAME = 1023
+"""Bytes: the limit of a local part (RFC 7622 3.3); the unescaped name is never longer than the escaped one."""
+
+_ESCAPED = re.compile(r"\\(20|22|26|27|2f|3a|3c|3e|40|5c)")  # XEP-0106 4.2: lower-case digits only
+
+
+def unescape(local_part: str) -> str:
+    r"""The name that an XEP-0106 escaped local part stands for; other backslashes stay as they are.
+
+    Source: XEP-0106 4.3. One pass from left to right, so `\5c27` is the four characters `\27`.
+    """
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), local_part)
+
+
+def possible(name: str) -> bool:
+    """Whether a user can have the name: not empty, not too long, no control character, valid Unicode."""
+    if not name or len(name) > MAX_NAME:
+        return False
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return len(encoded) <= MAX_NAME and not any(ord(character) < 0x20 or ord(character) == 0x7F for character in name)

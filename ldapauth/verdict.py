@@ -1,0 +1,61 @@
+"""The answer to "is this the password?" and "does the user exist?"; imports nothing of ours.
+
+An accepted verdict has no reason. A refused one has: for the log and the operator, never for the wire, where every
+refusal looks the same, so that a stranger can't learn which names exist.
+"""
+
+import dataclasses
+import enum
+
+
+class Reason(enum.Enum):
+    """Why a question was answered with "no". The value is the word in the log."""
+
+    WRONG_PASSWORD = "wrong-password"  # noqa: S105 - a word, not a password
+    EMPTY_PASSWORD = "empty-password"  # noqa: S105 - likewise
+    NO_SUCH_USER = "no-such-user"
+    AMBIGUOUS = "ambiguous"
+    OTHER_NAME = "other-name"
+    IMPOSSIBLE_NAME = "impossible-name"
+    NOT_PERMITTED = "not-permitted"
+    NO_SUCH_CERTIFICATE = "no-such-certificate"
+    UNKNOWN_DOMAIN = "unknown-domain"
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, for an operator."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Reason.WRONG_PASSWORD: "the directory says that the password is wrong",
+    Reason.EMPTY_PASSWORD: "the password is empty, which no directory was asked about",
+    Reason.NO_SUCH_USER: "no entry matches the name",
+    Reason.AMBIGUOUS: "more than one entry matches the name",
+    Reason.OTHER_NAME: "the entry that matches has another name, alike only to the directory's way of comparing",
+    Reason.IMPOSSIBLE_NAME: "no user can have this name",
+    Reason.NOT_PERMITTED: "the directory does not let this account log in, whatever the password",
+    Reason.NO_SUCH_CERTIFICATE: "the certificate is not one of the user's, or not valid today",
+    Reason.UNKNOWN_DOMAIN: "no such domain is configured",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """Accepted, or refused with a reason.
+
+    There is no truth value: `if verdict:` would be true for a refusal too, so ask for `verdict.accepted`.
+    """
+
+    reason: Reason | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the answer is yes."""
+        return self.reason is None
+
+    def __bool__(self) -> bool:
+        raise TypeError("ask a verdict for .accepted")
+
+
+ACCEPTED = Verdict()
