@@ -1,0 +1,430 @@
+"""The configuration: one TOML file, read once, checked as a whole, frozen.
+
+Owns what the settings are called, their types and defaults, and every check that needs no directory and no library of
+the directory's. What a filter or a DN template means is checked where it is used (`directory/query.py`), with the same
+`ConfigurationError`. Imports nothing of ours but the errors.
+"""
+
+import ipaddress
+import os
+import re
+import stat
+import tomllib
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from .errors import ConfigurationError
+
+DEFAULT_PATH = "/etc/ldapauth.toml"
+PATH_VARIABLE = "LDAPAUTH_CONFIG"
+
+Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+_PORTS = {"ldap": 389, "ldaps": 636}
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+class Secret:
+    """A text that shows in no `repr`, no exception and no dump; `reveal` is the only way to it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    __hash__ = None  # type: ignore[assignment] # a secret is no key
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Where one LDAP server listens. Source: RFC 4516 for `ldap`; `ldaps` and `ldapi` as OpenLDAP's tools take them.
+
+    Attributes:
+        scheme: `ldap`, `ldaps` or `ldapi`.
+        host: A name or an address without brackets; for `ldapi` the path of the socket.
+        port: The TCP port; 0 for `ldapi`.
+    """
+
+    scheme: Literal["ldap", "ldaps", "ldapi"]
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> "Server":
+        """The server that a URL names.
+
+        Raises:
+            ValueError: It is not a URL of the three schemes, or says more than where the server is.
+        """
+        scheme, separator, rest = url.partition("://")
+        scheme = scheme.lower()
+        if not separator or scheme not in ("ldap", "ldaps", "ldapi"):
+            raise ValueError("expected a URL that begins with ldap://, ldaps:// or ldapi://")
+        if scheme == "ldapi":
+            path = urllib.parse.unquote(rest.rstrip("/"))
+            if not path.startswith("/"):
+                raise ValueError("expected ldapi:// and the socket's path with each / written as %2F")
+            return cls("ldapi", path, 0)
+        return cls(scheme, *_host_and_port(rest, _PORTS[scheme]))  # type: ignore[arg-type] # one of the three, by now
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what is sent there never leaves this machine."""
+        if self.scheme == "ldapi" or self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        if self.scheme == "ldapi":
+            return f"ldapi://{urllib.parse.quote(self.host, safe='')}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def _host_and_port(rest: str, default_port: int) -> tuple[str, int]:
+    """The host and port of a URL's `host:port/`."""
+    parts = urllib.parse.urlsplit(f"//{rest}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "?" in rest:
+        raise ValueError("expected nothing behind the host and port: the base DN has its own setting")
+    if "@" in parts.netloc:
+        raise ValueError("expected no user name in the URL: the service account has its own settings")
+    if not parts.hostname:
+        raise ValueError("expected a host")
+    try:
+        port = parts.port or default_port
+    except ValueError:
+        raise ValueError("expected a port from 1 to 65535") from None
+    return parts.hostname, port
+
+
+class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a new account looks like: `[domains."…".register]`.
+
+    Attributes:
+        dn: DN template of a new account; without one, `user_dn`, or `uid={user},` and the base DN.
+        object_classes: Its object classes.
+        attributes: Its attributes as templates; the password is added by `password_change`.
+    """
+
+    dn: NonEmpty | None = None
+    object_classes: tuple[NonEmpty, ...] = ("top", "person", "organizationalPerson", "inetOrgPerson")
+    attributes: dict[str, NonEmpty] = msgspec.field(
+        default_factory=lambda: {"uid": "{user}", "cn": "{user}", "sn": "{user}"}
+    )
+
+
+class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One virtual host's directory: `[domains."…"]`; docs/configuration.md has every key's meaning."""
+
+    servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    bind_dn: NonEmpty | None = None
+    bind_password: Secret | None = None
+    bind_password_file: NonEmpty | None = None
+    base_dn: str | None = None
+    scope: Literal["sub", "one", "base"] = "sub"
+    filter: NonEmpty = "(uid={user})"
+    user_dn: NonEmpty | None = None
+    operations: tuple[Operation, ...] = ("check_password", "user_exists")
+    password_change: Literal["auto", "modify", "extended"] = "auto"  # noqa: S105 - the name of a way, not a password
+    register: Register = Register()
+    start_tls: bool = False
+    ca_file: NonEmpty | None = None
+    client_cert: NonEmpty | None = None
+    client_key: NonEmpty | None = None
+    insecure_plaintext: bool = False
+    insecure_skip_verify: bool = False
+    connect_timeout: Seconds = 2.0
+    deadline: Seconds = 4.0
+
+    def addresses(self) -> list[Server]:
+        """The servers, in the order of preference."""
+        return [Server.parse(url) for url in self.servers]
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The HTTP front end: `[http]`."""
+
+    credentials: Secret | None = None
+    credentials_file: NonEmpty | None = None
+    insecure_open: bool = False
+    deadline: Seconds = 4.0
+
+
+class Generic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The program for the generic line protocol: `[generic]`. Prosody waits 5 seconds for an answer."""
+
+    deadline: Seconds = 4.0
+
+
+class Ejabberd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The program for ejabberd's protocol: `[ejabberd]`. Current ejabberd waits 30 seconds for an answer."""
+
+    deadline: Seconds = 4.0
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the log goes: `[log]`. The target is `stderr`, `syslog`, `none`, or a file's absolute path."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    target: NonEmpty = "stderr"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration, checked.
+
+    Attributes:
+        warnings: What is allowed and yet worth a line in the log; not a setting.
+    """
+
+    http: Http = Http()
+    generic: Generic = Generic()
+    ejabberd: Ejabberd = Ejabberd()
+    log: Log = Log()
+    domains: dict[str, Domain]
+    warnings: tuple[str, ...] = ()
+
+
+def locate(path: str | None = None) -> Path:
+    """The configuration file: the path given, else `$LDAPAUTH_CONFIG`, else `/etc/ldapauth.toml`."""
+    return Path(path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+
+
+def load(path: str | None = None) -> Settings:
+    """Reads and checks the configuration.
+
+    Raises:
+        ConfigurationError: With one line for each mistake found.
+    """
+    file = locate(path)
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file}: is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        # The reader's sentence names a line and column and quotes at most one character.
+        raise ConfigurationError(f"{file}: is not TOML: {error}") from None
+    return _Reader(file).settings(tree)
+
+
+def domain_path(domain: str) -> str:
+    """The path of a domain's table, as the messages write it."""
+    return f'domains."{domain}"'
+
+
+class _Reader:
+    """Turns the tree of one file into `Settings`, collecting every mistake on the way."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._problems: list[str] = []
+        self._warnings: list[str] = []
+
+    def settings(self, tree: Mapping[str, Any]) -> Settings:
+        sections: dict[str, type[msgspec.Struct]] = {"http": Http, "generic": Generic, "ejabberd": Ejabberd, "log": Log}
+        self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
+        values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
+        domains = self._domains(tree.get("domains", {}))
+        http, log = values["http"], values["log"]
+        if isinstance(http, Http):
+            values["http"] = self._check_http(http)
+        if isinstance(log, Log) and log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
+            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
+        if self._problems:
+            raise ConfigurationError(*self._problems)
+        if "credentials" in tree.get("http", {}) or any("bind_password" in table for table in tree["domains"].values()):
+            self._warn_if_readable(self._file)
+        return Settings(domains=domains, warnings=tuple(self._warnings), **values)  # type: ignore[arg-type] # each of its section's type, or a problem was raised
+
+    def _domains(self, tables: object) -> dict[str, Domain]:
+        if not isinstance(tables, dict) or not tables:
+            self._problems.append('domains: expected at least one table [domains."example.com"]')
+            return {}
+        domains: dict[str, Domain] = {}
+        for name, table in tables.items():
+            path = domain_path(name)
+            if not name or name.lower() in domains:
+                self._problems.append(f"{path}: {'given twice' if name else 'expected a domain'}")
+                continue
+            domain = self._convert(path, table, Domain)
+            if isinstance(domain, Domain):
+                domains[name.lower()] = self._check_domain(path, domain)
+        return domains
+
+    def _convert(self, path: str, table: object, kind: type[msgspec.Struct]) -> msgspec.Struct | None:
+        try:
+            return msgspec.convert(table, kind, dec_hook=_secret)
+        except msgspec.ValidationError as error:
+            self._problems.append(_located(path, str(error), kind))
+            return None
+
+    def _check_http(self, http: Http) -> Http:
+        http = self._with_file(http, "http", "credentials")
+        if http.credentials and not re.fullmatch(r"[^:]+:.+", http.credentials.reveal(), re.DOTALL):
+            self._problems.append('http.credentials: expected "user:password"')
+        if http.credentials and http.insecure_open:
+            self._problems.append("http.insecure_open: contradicts credentials")
+        return http
+
+    def _check_domain(self, path: str, domain: Domain) -> Domain:
+        domain = self._with_file(domain, path, "bind_password")
+        for name in ("ca_file", "client_cert", "client_key"):
+            domain = self._with_path(domain, path, name)
+        self._problems += [f"{path}.{problem}" for problem in (*_binding(domain), *_searching(domain), *_wire(domain))]
+        return domain
+
+    def _with_file(self, struct: _S, path: str, key: str) -> _S:
+        """The struct with the secret `key` read from `key`_file, where that is given."""
+        name = getattr(struct, f"{key}_file")
+        if name is None:
+            return struct
+        if getattr(struct, key) is not None:
+            self._problems.append(f"{path}.{key}_file: contradicts {key}")
+            return struct
+        file = self._file.parent / name
+        try:
+            text = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        except OSError as error:
+            self._problems.append(f"{path}.{key}_file: {file}: {error.strerror}")
+            return struct
+        except UnicodeDecodeError:
+            self._problems.append(f"{path}.{key}_file: {file}: is not UTF-8 text")
+            return struct
+        if not text:
+            self._problems.append(f"{path}.{key}_file: {file}: is empty")
+        self._warn_if_readable(file)
+        return msgspec.structs.replace(struct, **{key: Secret(text)})
+
+    def _with_path(self, domain: Domain, path: str, key: str) -> Domain:
+        """The domain with a file's name made absolute, and the file seen to be readable."""
+        name = getattr(domain, key)
+        if name is None:
+            return domain
+        file = self._file.parent / name
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            self._problems.append(f"{path}.{key}: {file}: {error.strerror}")
+        return msgspec.structs.replace(domain, **{key: str(file)})
+
+    def _warn_if_readable(self, file: Path) -> None:
+        """Notes that a file with a secret in it can be read by every user of the machine."""
+        if file.stat().st_mode & stat.S_IROTH:
+            self._warnings.append(f"{file}: holds a secret and may be read by every user: chmod o-rwx")
+
+
+def _binding(domain: Domain) -> Iterator[str]:
+    """What is wrong with how the service account binds."""
+    given = domain.bind_password is not None or domain.bind_password_file is not None
+    if domain.bind_dn is not None and not given:
+        yield "bind_dn: needs bind_password or bind_password_file (RFC 4513 5.1.2: without one the bind is anonymous)"
+    if domain.bind_dn is None and given:
+        yield "bind_password: is of no use without bind_dn"
+    if domain.bind_password is not None and not domain.bind_password.reveal():
+        yield "bind_password: is empty"
+
+
+def _searching(domain: Domain) -> Iterator[str]:
+    """What is wrong with how a user is found."""
+    if domain.user_dn is None and domain.base_dn is None:
+        yield "base_dn: is missing (or user_dn, to bind without a search)"
+    if domain.user_dn is not None and "filter" in _given(domain):
+        yield "filter: contradicts user_dn, which needs no search"
+
+
+def _wire(domain: Domain) -> Iterator[str]:
+    """What is wrong with the servers and the way to them."""
+    schemes = set()
+    for index, url in enumerate(domain.servers):
+        try:
+            server = Server.parse(url)
+        except ValueError as error:
+            yield f"servers[{index}]: {error}"
+            continue
+        schemes.add(server.scheme)
+        if server.scheme == "ldap" and not (domain.start_tls or domain.insecure_plaintext or server.is_loopback):
+            yield (
+                f"servers[{index}]: passwords would cross the network in clear:"
+                " use ldaps://, or start_tls = true, or (not advised) insecure_plaintext = true"
+            )
+    if domain.start_tls and schemes and "ldap" not in schemes:
+        yield "start_tls: is for ldap:// servers, and there is none"
+    if domain.client_key is not None and domain.client_cert is None:
+        yield "client_key: needs client_cert"
+
+
+def _given(domain: Domain) -> set[str]:
+    """The keys whose value is not the default."""
+    default = {field.name: field.default for field in msgspec.structs.fields(domain)}
+    return {name for name, value in default.items() if getattr(domain, name) != value}
+
+
+def _secret(kind: type, value: object) -> object:
+    """The hook of msgspec for our one type that it doesn't know."""
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise TypeError("Expected `str`")  # msgspec adds the path; the value is not named
+
+
+def _located(path: str, message: str, kind: type[msgspec.Struct]) -> str:
+    """A message of msgspec's, "Expected … - at `$.key`", with the key's path in front of it and no value in it."""
+    what, _, where = message.partition(" - at `$")
+    where = where.removesuffix("`")
+    path += where
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
+        return f"{path}.{unknown[1]}: unknown key"
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
+        return f"{path}.{missing[1]}: is missing"
+    if what.startswith("Invalid enum value"):
+        key = re.split(r"[.\[]", where)[1]
+        return f"{path}: expected one of {', '.join(_choices(get_type_hints(kind)[key]))}"
+    return f"{path}: {what[0].lower()}{what[1:]}"
+
+
+def _choices(hint: object) -> Iterator[str]:
+    """The values that a type allows, quoted."""
+    for argument in get_args(hint):
+        if isinstance(argument, str):
+            yield f'"{argument}"'
+        else:
+            yield from _choices(argument)
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The effective settings as plain values for TOML, every secret a row of stars, what is not set left out."""
+    tree = msgspec.to_builtins(settings, enc_hook=_stars)
+    del tree["warnings"]
+    return _without_none(tree)
+
+
+def _stars(value: object) -> str:
+    if isinstance(value, Secret):
+        return "***"
+    raise NotImplementedError(type(value))  # msgspec's way to say that a hook does not know a type
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if value is not None
+    }
