@@ -1,0 +1,291 @@
+"""One domain's LDAP directory: find exactly one user, verify by binding, change.
+
+Words used here: an *entry* is what the directory holds for one user, named by its *DN*. To *find* is to search with the
+service account's rights; to *verify* is to bind with the user's DN and password. The only package that imports ldap3.
+
+Everything raises `DirectoryUnavailable` when no server gave an answer that can be trusted.
+"""
+
+import contextlib
+from typing import Any
+
+from ldapauth.config import Domain, domain_path
+from ldapauth.deadline import Deadline
+from ldapauth.errors import ConfigurationError, DirectoryUnavailable, NotAllowed
+from ldapauth.verdict import ACCEPTED, Reason, Verdict
+
+from . import wire
+from .connection import Connection
+from .password import PasswordChange, check
+from .pool import Pool
+from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named
+
+__all__ = ["Directory", "User"]
+
+CERTIFICATE = "userCertificate;binary"  # RFC 4523 2.1
+
+_SIZE_LIMIT = 2  # entries: two are as ambiguous as a thousand
+_ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
+
+# RFC 4511 appendix A.2
+_SUCCESS, _SIZE_LIMIT_EXCEEDED, _REFERRAL, _NO_SUCH_OBJECT, _INVALID_DN, _INVALID_CREDENTIALS = 0, 4, 10, 32, 34, 49
+# The account, not the server, is the reason: constraintViolation (389 DS: too many wrong passwords),
+# inappropriateAuthentication (an entry without a password), insufficientAccessRights, unwillingToPerform (inactive).
+_NOT_PERMITTED = {19, 48, 50, 53}
+
+
+class Directory:
+    """The directory of one domain.
+
+    Args:
+        name: The domain, as the configuration names it.
+        settings: Its settings.
+
+    Raises:
+        ConfigurationError: A template, filter or certificate can't be used; one line for each.
+    """
+
+    def __init__(self, name: str, settings: Domain) -> None:
+        self._settings = settings
+        parse = _Templates(domain_path(name))
+        self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
+        self._user_dn = parse.dn("user_dn", settings.user_dn) if settings.user_dn is not None else None
+        self._filter = parse.filter("filter", settings.filter) if self._user_dn is None else None
+        self._new_dn = parse.dn("register.dn", _new_dn(settings))
+        self._new_attributes = {
+            key: parse.text(f"register.attributes.{key}", value) for key, value in settings.register.attributes.items()
+        }
+        parse.done()
+        self._password = PasswordChange(settings.password_change)
+        self._pool = Pool(domain_path(name), settings)
+
+    def find(self, user: User, deadline: Deadline) -> str | Reason:
+        """The DN of exactly one entry, or why there is none."""
+        entry = self._find(user, (), deadline)
+        return entry if isinstance(entry, Reason) else entry.dn
+
+    def check_password(self, user: User, password: str, deadline: Deadline) -> Verdict:
+        """Whether the directory lets the user bind with the password, which must not be empty."""
+        if self._user_dn is not None:
+            return self._bind_unsearched(self._user_dn, user, password, deadline)
+        dn = self.find(user, deadline)
+        if isinstance(dn, Reason):
+            return Verdict(dn)
+        return self.verify(dn, password, deadline)
+
+    def verify(self, dn: str, password: str, deadline: Deadline) -> Verdict:
+        """Whether the directory lets this DN bind with the password, which must not be empty."""
+        with self._pool.verifying(deadline) as connection:
+            return _bind_verdict(connection, connection.bind(dn, password, deadline))
+
+    def certificates(self, user: User, deadline: Deadline) -> list[bytes] | Reason:
+        """The user's certificates in DER form, or why there is no such user."""
+        entry = self._find(user, (CERTIFICATE,), deadline)
+        if isinstance(entry, Reason):
+            return entry
+        # Some servers return the attribute without its option.
+        return [value for name, values in entry.attributes.items() if _is_certificate(name) for value in values]
+
+    def set_password(self, dn: str, password: str, deadline: Deadline) -> None:
+        """Replaces the password of an entry.
+
+        Raises:
+            ChangeRefused: The directory does not do it.
+        """
+        with self._pool.searching(deadline) as connection:
+            self._password.replace(connection, dn, password, deadline)
+
+    def add(self, user: User, password: str, deadline: Deadline) -> None:
+        """Makes an entry with the password. Where the password is refused, no entry stays behind.
+
+        Raises:
+            ChangeRefused: The directory does not do it.
+        """
+        dn = self._new_dn.fill(user)
+        attributes: dict[str, Any] = {"objectClass": list(self._settings.register.object_classes)}
+        attributes |= {key: template.fill(user).encode() for key, template in self._new_attributes.items()}
+        with self._pool.searching(deadline) as connection:
+            by_server = self._password.by_server(connection, deadline)
+            if not by_server:
+                attributes["userPassword"] = password.encode()
+            check(connection, connection.rare(lambda ldap: ldap.add(dn, attributes=attributes)[1], deadline), password)
+            if by_server:
+                try:
+                    self._password.replace(connection, dn, password, deadline)
+                except BaseException:
+                    self._undo_add(dn, deadline)
+                    raise
+
+    def delete(self, dn: str, deadline: Deadline) -> None:
+        """Deletes an entry.
+
+        Raises:
+            ChangeRefused: The directory does not do it.
+        """
+        with self._pool.searching(deadline) as connection:
+            check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], deadline))
+
+    def _undo_add(self, dn: str, deadline: Deadline) -> None:
+        """Deletes an entry that was just made and has no password; without one nobody can log in with it."""
+        with contextlib.suppress(NotAllowed, DirectoryUnavailable):
+            self.delete(dn, deadline)
+
+    def _find(self, user: User, more: tuple[str, ...], deadline: Deadline) -> wire.Entry | Reason:
+        with self._pool.searching(deadline) as connection:
+            if self._user_dn is not None:
+                return self._read(connection, self._user_dn, user, more, deadline)
+            return self._search(connection, user, more, deadline)
+
+    def _search(
+        self, connection: Connection, user: User, more: tuple[str, ...], deadline: Deadline
+    ) -> wire.Entry | Reason:
+        """The one entry that the filter finds and that is named so."""
+        assert self._filter is not None  # noqa: S101 - for the type checker: without user_dn there is a filter
+        naming = self._filter.naming
+        query = wire.Search(
+            self._base.fill(user).encode(),
+            self._settings.scope,
+            (*_names(naming), *more),
+            _SIZE_LIMIT,
+            _whole(deadline),
+        )
+        entries, result = connection.search(query, self._filter.encode(user), deadline)
+        if result.code == _NO_SUCH_OBJECT and not self._base.constant:
+            return Reason.NO_SUCH_USER  # no directory tree for this domain
+        if len(entries) > 1:
+            return Reason.AMBIGUOUS
+        if result.code != _SUCCESS:
+            raise DirectoryUnavailable(f"{connection.server}: the search failed ({_said(result)})")
+        if not entries:
+            return Reason.NO_SUCH_USER
+        return _named(connection, user, naming, entries[0], more)
+
+    def _read(
+        self, connection: Connection, template: DnTemplate, user: User, more: tuple[str, ...], deadline: Deadline
+    ) -> wire.Entry | Reason:
+        """The entry at the DN that the template gives."""
+        naming = template.naming()
+        query = wire.Search(template.fill(user).encode(), "base", (*_names(naming), *more), 1, _whole(deadline))
+        entries, result = connection.search(query, _ANY_OBJECT, deadline)
+        if result.code in (_NO_SUCH_OBJECT, _INVALID_DN) or (result.code == _SUCCESS and not entries):
+            return Reason.NO_SUCH_USER
+        if result.code != _SUCCESS:
+            raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({_said(result)})")
+        return _named(connection, user, naming, entries[0], more)
+
+    def _bind_unsearched(self, template: DnTemplate, user: User, password: str, deadline: Deadline) -> Verdict:
+        """Binds as the template's DN; then reads the entry, if the user may, to see that it is named so.
+
+        Where the user may not read the own entry, only names that no directory takes for another's are accepted.
+        """
+        with self._pool.verifying(deadline) as connection:
+            verdict = _bind_verdict(connection, connection.bind(template.fill(user), password, deadline))
+            if not verdict.accepted:
+                return verdict
+            found: wire.Entry | Reason
+            try:
+                found = self._read(connection, template, user, (), deadline)
+            except DirectoryUnavailable:
+                if connection.closed:
+                    raise
+                found = Reason.NO_SUCH_USER
+        if found is Reason.NO_SUCH_USER and is_canonical(user.name):
+            return verdict
+        return Verdict(Reason.OTHER_NAME) if isinstance(found, Reason) else verdict
+
+
+class _Templates:
+    """Parses the templates of one domain and collects what is wrong with them."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._problems: list[str] = []
+
+    def dn(self, key: str, text: str, *, needs_user: bool = True) -> DnTemplate:
+        """A DN template; an empty one in place of a wrong one."""
+        try:
+            template = DnTemplate(text)
+            if needs_user and "user" not in template:
+                raise ValueError("has no {user} in it")  # noqa: TRY301 - one place makes the lines
+        except ValueError as error:
+            self._problems.append(f"{self._path}.{key}: {error}")
+            return DnTemplate("")
+        return template
+
+    def filter(self, key: str, text: str) -> FilterTemplate | None:
+        """A filter template."""
+        try:
+            return FilterTemplate(text)
+        except ValueError as error:
+            self._problems.append(f"{self._path}.{key}: {error}")
+            return None
+
+    def text(self, key: str, text: str) -> Template:
+        """A text template; an empty one in place of a wrong one."""
+        try:
+            return Template(text)
+        except ValueError as error:
+            self._problems.append(f"{self._path}.{key}: {error}")
+            return Template("")
+
+    def done(self) -> None:
+        """Raises what was collected."""
+        if self._problems:
+            raise ConfigurationError(*self._problems)
+
+
+def _new_dn(settings: Domain) -> str:
+    """The DN template of new accounts."""
+    return settings.register.dn or settings.user_dn or f"uid={{user}},{settings.base_dn}"
+
+
+def _bind_verdict(connection: Connection, result: wire.Result) -> Verdict:
+    """What the answer to a user's bind means."""
+    if result.code == _SUCCESS:
+        return ACCEPTED
+    if result.code == _INVALID_CREDENTIALS:
+        return Verdict(Reason.WRONG_PASSWORD)
+    if result.code in (_NO_SUCH_OBJECT, _INVALID_DN):
+        return Verdict(Reason.NO_SUCH_USER)
+    if result.code in _NOT_PERMITTED:
+        return Verdict(Reason.NOT_PERMITTED)
+    raise DirectoryUnavailable(f"{connection.server}: the user's bind was not answered ({_said(result)})")
+
+
+def _said(result: wire.Result) -> str:
+    """A result for an operator. Referrals are not followed: they would take the password to whatever host they name."""
+    if result.code == _REFERRAL:
+        return "result 10: the server refers to another one, which is not followed"
+    return f"result {result.code}: {result.message}" if result.message else f"result {result.code}"
+
+
+def _names(naming: list[tuple[str, Template]]) -> tuple[str, ...]:
+    """The attributes to ask for."""
+    return tuple(dict.fromkeys(name for name, _ in naming))
+
+
+def _named(
+    connection: Connection, user: User, naming: list[tuple[str, Template]], entry: wire.Entry, more: tuple[str, ...]
+) -> wire.Entry | Reason:
+    """The entry, if it is named as the user is."""
+    names = _without(entry, more)
+    if not any(names.attributes.values()):
+        raise DirectoryUnavailable(f"{connection.server}: may not read {', '.join(_names(naming))} of {entry.dn}")
+    return entry if is_named(user, naming, names) else Reason.OTHER_NAME
+
+
+def _without(entry: wire.Entry, more: tuple[str, ...]) -> wire.Entry:
+    """The entry with nothing but what names it."""
+    if not more:
+        return entry
+    kept = {name: values for name, values in entry.attributes.items() if not _is_certificate(name)}
+    return wire.Entry(entry.message_id, entry.dn, kept)
+
+
+def _is_certificate(name: str) -> bool:
+    return name.lower().partition(";")[0] == "usercertificate"
+
+
+def _whole(deadline: Deadline) -> int:
+    """What remains in whole seconds, rounded up: the server's time limit is a courtesy to it, ours is exact."""
+    return int(deadline.remaining()) + 1

@@ -1,0 +1,282 @@
+"""From a user's name to search filters and DNs, and back to whether an entry is that user's.
+
+Owns the templates of the configuration (`filter`, `user_dn`, `base_dn`, `register`): they are parsed once, at start,
+and a name enters a filter as a BER value and a DN with every doubtful byte escaped, so there is nothing to inject.
+Knows no connection and no server.
+"""
+
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from ldap3.core.exceptions import LDAPExceptionError
+from ldap3.operation import search as ldap3_search
+from ldap3.protocol.convert import prepare_filter_for_sending
+from ldap3.utils.dn import parse_dn
+
+from . import wire
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLAIN = re.compile(rb"[A-Za-z0-9._@-]")
+
+# How ldap3 numbers the nodes of a parsed filter, and their tags.
+_LIST_TAGS = {ldap3_search.AND: wire.AND, ldap3_search.OR: wire.OR, ldap3_search.NOT: wire.NOT}
+_VALUE_TAGS = {
+    ldap3_search.MATCH_EQUAL: wire.EQUALITY,
+    ldap3_search.MATCH_GREATER_OR_EQUAL: wire.AT_LEAST,
+    ldap3_search.MATCH_LESS_OR_EQUAL: wire.AT_MOST,
+    ldap3_search.MATCH_APPROX: wire.APPROX,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class User:
+    """Who is asked about.
+
+    Attributes:
+        name: The unescaped local part.
+        domain: The virtual host, in lower case.
+    """
+
+    name: str
+    domain: str
+
+
+class Template:
+    """A text of the configuration with `{user}` and `{domain}` in it.
+
+    Raises:
+        ValueError: Another placeholder is in it.
+    """
+
+    __slots__ = ("_literals", "_names")
+
+    def __init__(self, text: str) -> None:
+        pieces = _PLACEHOLDER.split(text)
+        self._literals, self._names = pieces[::2], pieces[1::2]
+        for name in self._names:
+            if name not in ("user", "domain"):
+                raise ValueError(f"unknown placeholder {{{name}}}: there are {{user}} and {{domain}}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    @property
+    def constant(self) -> bool:
+        """Whether the text is the same for every user."""
+        return not self._names
+
+    def fill(self, user: User, escape: Callable[[str], str] = str) -> str:
+        """The text for a user, each value passed through `escape`."""
+        values = {"user": user.name, "domain": user.domain}
+        filled = [escape(values[name]) for name in self._names]
+        return "".join(map("".join, zip(self._literals, [*filled, ""], strict=True)))
+
+
+def escape_dn_value(value: str) -> str:
+    r"""An attribute value as it may stand in a DN: every byte but letters, digits, `.`, `_`, `@` and `-` as `\xx`.
+
+    Source: RFC 4514 2.4, which allows this form for any byte, wherever it stands.
+    """
+    return "".join(
+        chr(byte) if _PLAIN.match(bytes((byte,))) else f"\\{byte:02x}"
+        for byte in value.encode("utf-8", "surrogatepass")
+    )
+
+
+class DnTemplate:
+    """A DN of the configuration, such as `uid={user},ou=people,dc=example,dc=com`.
+
+    Raises:
+        ValueError: It is no DN, or has an unknown placeholder.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._template = Template(text)
+        try:
+            self._components = parse_dn(text) if text else []
+        except LDAPExceptionError:
+            raise ValueError("is not a DN") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._template
+
+    @property
+    def constant(self) -> bool:
+        """Whether the DN is the same for every user."""
+        return self._template.constant
+
+    def fill(self, user: User) -> str:
+        """The DN for a user."""
+        return self._template.fill(user, escape_dn_value)
+
+    def naming(self) -> list[tuple[str, Template]]:
+        """The attributes of the DN whose value names the user, with the value's template."""
+        return [(name, Template(_unescaped(value))) for name, value, _ in self._components if "{user}" in value]
+
+
+def _unescaped(value: str) -> str:
+    """The value that stands in a DN as this text. Source: RFC 4514 2.4."""
+    octets = re.sub(rb"\\(?:([0-9a-fA-F]{2})|(.))", _octet, value.encode(), flags=re.DOTALL)
+    return octets.decode("utf-8", "replace")
+
+
+def _octet(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode()) if match[1] else match[2]
+
+
+class _Value:
+    """An octet string of a filter that is filled with the user's name."""
+
+    def __init__(self, tag: int, template: Template) -> None:
+        self._tag = tag
+        self._template = template
+
+    def encode(self, user: User) -> bytes:
+        return wire.tlv(self._tag, self._template.fill(user).encode("utf-8", "surrogatepass"))
+
+
+class _Node:
+    """A part of a filter in which something is filled in."""
+
+    def __init__(self, tag: int, parts: "list[_Part]") -> None:
+        self._tag = tag
+        self._parts = parts
+
+    def encode(self, user: User) -> bytes:
+        return wire.tlv(
+            self._tag, b"".join(part if isinstance(part, bytes) else part.encode(user) for part in self._parts)
+        )
+
+
+_Part = bytes | _Node | _Value
+
+
+def _node(tag: int, parts: list[_Part]) -> _Part:
+    """A node, encoded at once if nothing in it depends on the user."""
+    if all(isinstance(part, bytes) for part in parts):
+        return wire.tlv(tag, b"".join(part for part in parts if isinstance(part, bytes)))
+    return _Node(tag, parts)
+
+
+class FilterTemplate:
+    """A search filter of the configuration (RFC 4515) with `{user}` in it, parsed once by ldap3's parser.
+
+    Attributes:
+        naming: The attributes by which the filter looks for the user, with what their value must be: its equality items
+            that name `{user}` and are not negated.
+
+    Raises:
+        ValueError: It does not parse, has an unknown placeholder, or does not look for `{user}` by equality.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.naming: list[tuple[str, Template]] = []
+        try:
+            root = ldap3_search.parse_filter(
+                text, None, auto_escape=False, auto_encode=False, validator=None, check_names=False
+            )
+            tree = root.elements[0]
+        except (
+            LDAPExceptionError,
+            AttributeError,
+            IndexError,
+        ):  # the last two: what the parser does at some misplaced parentheses
+            raise ValueError("is not a search filter (RFC 4515)") from None
+        self._root = self._compile(tree, negated=False)
+        if not self.naming:
+            raise ValueError("nowhere asks that an attribute be equal to {user}, as in (uid={user})")
+
+    def encode(self, user: User) -> bytes:
+        """The filter for a user, as it stands in a search request."""
+        return self._root if isinstance(self._root, bytes) else self._root.encode(user)
+
+    def _compile(self, node: ldap3_search.FilterNode, *, negated: bool) -> _Part:
+        """One node of ldap3's tree. Source: RFC 4511 4.5.1.7."""
+        if node.tag in _LIST_TAGS:
+            negated = negated or node.tag == ldap3_search.NOT
+            if not node.elements:
+                raise ValueError("is not a search filter (RFC 4515): an empty list")
+            return _node(_LIST_TAGS[node.tag], [self._compile(element, negated=negated) for element in node.elements])
+        attribute = node.assertion["attr"]
+        if attribute is not False and not re.fullmatch(r"[A-Za-z0-9.;-]+", attribute):
+            raise ValueError("is not a search filter (RFC 4515): an attribute's name is not one")
+        if node.tag == ldap3_search.MATCH_PRESENT:
+            return wire.tlv(wire.PRESENT, attribute.encode())
+        if node.tag == ldap3_search.MATCH_SUBSTRING:
+            return self._substrings(node.assertion)
+        if node.tag == ldap3_search.MATCH_EXTENSIBLE:
+            return self._extensible(node.assertion)
+        value = node.assertion["value"]
+        if node.tag == ldap3_search.MATCH_EQUAL and not negated and b"{user}" in value:
+            self.naming.append((attribute, Template(_decoded(value))))
+        return _node(_VALUE_TAGS[node.tag], [wire.tlv(0x04, attribute.encode()), _value(0x04, value)])
+
+    def _substrings(self, assertion: dict[str, object]) -> _Part:
+        parts: list[_Part] = []
+        for tag, key in ((0x80, "initial"), (0x81, "any"), (0x82, "final")):
+            values = assertion.get(key, [])
+            parts += [_value(tag, value) for value in (values if isinstance(values, list) else [values])]
+        name = str(assertion["attr"]).encode()
+        return _node(wire.SUBSTRINGS, [wire.tlv(0x04, name), _node(0x30, parts)])
+
+    def _extensible(self, assertion: dict[str, object]) -> _Part:
+        parts: list[_Part] = []
+        for tag, key in ((0x81, "matchingRule"), (0x82, "attr")):
+            if assertion[key]:
+                parts.append(wire.tlv(tag, str(assertion[key]).encode()))
+        parts.append(_value(0x83, assertion["value"]))
+        if assertion["dnAttributes"]:
+            parts.append(b"\x84\x01\xff")
+        return _node(wire.EXTENSIBLE, parts)
+
+
+def _value(tag: int, escaped: object) -> _Part:
+    r"""An assertion value, of which ldap3's parser leaves the `\xx` escapes to be resolved here."""
+    value: bytes = prepare_filter_for_sending(escaped)
+    if not _PLACEHOLDER.search(value.decode("latin-1")):
+        return wire.tlv(tag, value)
+    return _Value(tag, Template(_decoded(escaped)))
+
+
+def _decoded(escaped: object) -> str:
+    try:
+        return str(prepare_filter_for_sending(escaped), "utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("a value with a placeholder in it is not UTF-8") from None
+
+
+def is_named(user: User, naming: Iterable[tuple[str, Template]], entry: wire.Entry) -> bool:
+    r"""Whether an entry's own values say that it is this user's, and not one that only matches.
+
+    Directories compare more loosely than XMPP does: outer and doubled spaces, accents and compatibility characters may
+    not count, so `juliet\20` would log in as juliet, under a second account. Only case may differ; what is stored is
+    brought to the form (NFKC) in which XMPP servers send a name.
+
+    The entry must hold just what was asked for: servers may return an attribute under another name than the filter's.
+    """
+    wanted = {template.fill(user).lower() for _, template in naming}
+    for values in entry.attributes.values():
+        for value in values:
+            try:
+                stored = value.decode()
+            except UnicodeDecodeError:
+                continue
+            if unicodedata.normalize("NFKC", stored).lower() in wanted:
+                return True
+    return False
+
+
+def is_canonical(name: str) -> bool:
+    """Whether no directory can take the name for another one's by the rules of RFC 4518, case apart.
+
+    For where the entry can't be read to compare. Refuses outer and doubled spaces (2.6.1), what is mapped to nothing or
+    to a space (2.2), and what is not in normal form (2.3).
+    """
+    return (
+        name == " ".join(name.split())
+        and name.isprintable()
+        and unicodedata.is_normalized("NFKC", name)
+        and not any(unicodedata.category(character) == "Mn" for character in name)
+    )
