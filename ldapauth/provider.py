@@ -1,0 +1,268 @@
+"""The questions of an XMPP server, answered: the one API between the front ends and the directories.
+
+Owns which domain's directory is asked, what is refused without asking any, and the one audit line a question. Knows
+nothing of protocols on either side.
+
+Every method takes the local part and domain as the XMPP server sent them and the `Deadline` of the question, made at
+its arrival, and raises `DirectoryUnavailable` when the directory can't be asked in time, and `OperationOff` when the
+domain's `operations` do not name what is asked.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from . import certificate, jid, log
+from .config import Domain, Operation, Settings
+from .deadline import Deadline
+from .directory import Directory, User
+from .errors import (
+    ChangeRefused,
+    ConfigurationError,
+    DirectoryUnavailable,
+    NoSuchUser,
+    NotAllowed,
+    OperationOff,
+    PolicyRefusal,
+    UserExists,
+    WrongPassword,
+)
+from .verdict import ACCEPTED, Reason, Verdict
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+ANY_DOMAIN = "*"
+
+ANSWER_MARGIN = 0.2
+"""Seconds. Work on a question ends this long before its answer is due, so that a "no" can still leave in time."""
+
+_SCRAM_PREFIXES = ("==SCRAM==,", "==MULTI_SCRAM==,")  # MongooseIM, mongoose_scram.erl
+
+
+class Provider:
+    """Answers questions from the directories of a configuration.
+
+    Args:
+        settings: The checked configuration.
+
+    Raises:
+        ConfigurationError: A template, filter or certificate can't be used; one line for each.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._domains = settings.domains
+        self._directories: dict[str, Directory] = {}
+        problems: list[str] = []
+        for name, domain in settings.domains.items():
+            try:
+                self._directories[name] = Directory(name, domain)
+            except ConfigurationError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigurationError(*problems)
+
+    def check_password(self, local_part: str, domain: str, password: str, deadline: Deadline) -> Verdict:
+        """Whether this is the user's password."""
+
+        def ask(user: User, directory: Directory, deadline: Deadline) -> Verdict:
+            if not password:  # RFC 4513 5.1.2: the bind would be anonymous, and succeed
+                return Verdict(Reason.EMPTY_PASSWORD)
+            return directory.check_password(user, password, deadline)
+
+        return self._verdict("check_password", local_part, domain, deadline, ask)
+
+    def user_exists(self, local_part: str, domain: str, deadline: Deadline) -> Verdict:
+        """Whether there is exactly one such user."""
+
+        def ask(user: User, directory: Directory, deadline: Deadline) -> Verdict:
+            found = directory.find(user, deadline)
+            return Verdict(found) if isinstance(found, Reason) else ACCEPTED
+
+        return self._verdict("user_exists", local_part, domain, deadline, ask)
+
+    def set_password(self, local_part: str, domain: str, password: str, deadline: Deadline) -> None:
+        """Gives the user a new password.
+
+        Raises:
+            ChangeRefused: It was not changed.
+        """
+
+        def change(user: User, directory: Directory, deadline: Deadline) -> None:
+            _demand_usable(password)
+            directory.set_password(_dn(directory, user, deadline), password, deadline)
+
+        self._change("set_password", local_part, domain, deadline, change)
+
+    def register(self, local_part: str, domain: str, password: str, deadline: Deadline) -> None:
+        """Creates the account.
+
+        Raises:
+            ChangeRefused: It was not created.
+        """
+
+        def change(user: User, directory: Directory, deadline: Deadline) -> None:
+            _demand_usable(password)
+            found = directory.find(user, deadline)
+            if found is not Reason.NO_SUCH_USER:  # nor beside one whose name is only alike
+                raise UserExists("the name is taken")
+            directory.add(user, password, deadline)
+
+        self._change("register", local_part, domain, deadline, change)
+
+    def remove_user(self, local_part: str, domain: str, deadline: Deadline, *, password: str | None = None) -> None:
+        """Deletes the account; with a password, only if it is the user's.
+
+        Raises:
+            ChangeRefused: It was not deleted.
+        """
+
+        def change(user: User, directory: Directory, deadline: Deadline) -> None:
+            dn = _dn(directory, user, deadline)
+            if password is not None and not (password and directory.verify(dn, password, deadline).accepted):
+                raise WrongPassword("the password is not the user's")
+            directory.delete(dn, deadline)
+
+        self._change("remove_user", local_part, domain, deadline, change)
+
+    def certificates(self, local_part: str, domain: str, deadline: Deadline) -> list[str]:
+        """The user's certificates in PEM form.
+
+        Raises:
+            NoSuchUser: There is no such user.
+        """
+
+        def ask(user: User, directory: Directory, deadline: Deadline) -> list[str]:
+            found = directory.certificates(user, deadline)
+            if isinstance(found, Reason):
+                raise NoSuchUser(found.sentence)
+            return [certificate.pem(der) for der in found]
+
+        return self._change("get_certs", local_part, domain, deadline, ask)
+
+    def check_certificate(self, local_part: str, domain: str, pem: str, deadline: Deadline) -> Verdict:
+        """Whether the certificate (the first, if there are several) is one of the user's, and valid today."""
+
+        def ask(user: User, directory: Directory, deadline: Deadline) -> Verdict:
+            found = directory.certificates(user, deadline)
+            if isinstance(found, Reason):
+                return Verdict(found)
+            presented = certificate.first(pem)
+            mine = presented is not None and presented in found and certificate.is_valid_now(presented)
+            return ACCEPTED if mine else Verdict(Reason.NO_SUCH_CERTIFICATE)
+
+        return self._verdict("get_certs", local_part, domain, deadline, ask)
+
+    def _verdict(
+        self,
+        operation: Operation,
+        local_part: str,
+        domain: str,
+        deadline: Deadline,
+        ask: Callable[[User, Directory, Deadline], Verdict],
+    ) -> Verdict:
+        """The answer to a yes-or-no question; what needs no directory is refused here."""
+
+        def answer() -> Verdict:
+            found = self._lookup(domain, operation)
+            if found is None:
+                return Verdict(Reason.UNKNOWN_DOMAIN)
+            user = _user(local_part, domain)
+            if user is None:
+                return Verdict(Reason.IMPOSSIBLE_NAME)
+            return ask(user, found[1], _working(deadline, found[0]))
+
+        return _audited(operation, local_part, domain, deadline, answer)
+
+    def _change(
+        self,
+        operation: Operation,
+        local_part: str,
+        domain: str,
+        deadline: Deadline,
+        change: Callable[[User, Directory, Deadline], _T],
+    ) -> _T:
+        """The outcome of a change; what needs no directory is refused here."""
+
+        def outcome() -> _T:
+            found = self._lookup(domain, operation)
+            if found is None:
+                raise (NotAllowed if operation == "register" else NoSuchUser)(Reason.UNKNOWN_DOMAIN.sentence)
+            user = _user(local_part, domain)
+            if user is None:
+                raise (NotAllowed if operation == "register" else NoSuchUser)(Reason.IMPOSSIBLE_NAME.sentence)
+            return change(user, found[1], _working(deadline, found[0]))
+
+        return _audited(operation, local_part, domain, deadline, outcome)
+
+    def _lookup(self, domain: str, operation: Operation) -> tuple[Domain, Directory] | None:
+        """The settings and directory of a domain, if it is served.
+
+        Raises:
+            OperationOff: It is, but not for this.
+        """
+        name = domain.lower()
+        if name not in self._directories or name == ANY_DOMAIN:
+            name = ANY_DOMAIN
+            if name not in self._directories or not jid.possible(domain):
+                return None
+        settings = self._domains[name]
+        if operation not in settings.operations:
+            raise OperationOff(f"{operation} is not among the operations of {domain}")
+        return settings, self._directories[name]
+
+
+def _user(local_part: str, domain: str) -> User | None:
+    """Who is meant, if anybody can be."""
+    name = jid.unescape(local_part)
+    return User(name, domain.lower()) if jid.possible(name) else None
+
+
+def _working(deadline: Deadline, settings: Domain) -> Deadline:
+    """The deadline for the work on a question whose answer has this one."""
+    return deadline.sooner_by(ANSWER_MARGIN).within(settings.deadline)
+
+
+def _dn(directory: Directory, user: User, deadline: Deadline) -> str:
+    found = directory.find(user, deadline)
+    if isinstance(found, Reason):
+        raise NoSuchUser(found.sentence)
+    return found
+
+
+def _demand_usable(password: str) -> None:
+    """Refuses what can't be meant as a new password."""
+    if not password:
+        raise PolicyRefusal("the password is empty")
+    if password.startswith(_SCRAM_PREFIXES):
+        raise PolicyRefusal(
+            'MongooseIM sent a SCRAM hash in place of the password: set password.format = "plain" there'
+        )
+
+
+def _audited(operation: str, local_part: str, domain: str, deadline: Deadline, answer: Callable[[], _T]) -> _T:
+    """The answer, with one line in the log that says what was asked and how it went."""
+    level, verdict, reason = logging.INFO, "error", "bug"
+    try:
+        outcome = answer()
+        verdict, reason = "accepted", ""
+        if isinstance(outcome, Verdict) and outcome.reason:
+            verdict, reason = "refused", outcome.reason.value
+            level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
+    except OperationOff:
+        verdict, reason = "refused", "operation-off"
+        raise
+    except ChangeRefused as error:
+        verdict, reason = "refused", str(error)
+        raise
+    except DirectoryUnavailable as error:
+        level, verdict, reason = logging.ERROR, "unavailable", str(error)
+        raise
+    except BaseException:
+        level = logging.ERROR
+        raise
+    finally:
+        milliseconds = f"{deadline.elapsed * 1000:.1f}"
+        fields = {"domain": domain, "user": local_part, "verdict": verdict, "reason": reason, "ms": milliseconds}
+        log.event(_log, level, operation, **fields)
+    return outcome
