@@ -1,0 +1,5 @@
+"""`python -m ldapauth` is the command `ldapauth`."""
+
+from .cli import main
+
+main(prog_name="ldapauth")

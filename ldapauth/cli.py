@@ -1,0 +1,108 @@
+"""The command `ldapauth`: what an administrator types. Owns arguments, prompts and exit statuses, and no logic."""
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+import tomli_w
+
+from . import config, log
+from .deadline import Deadline
+from .errors import ConfigurationError, DirectoryUnavailable, OperationOff
+from .frontends import helper
+from .provider import Provider
+
+_T = TypeVar("_T")
+
+_REFUSED, _UNAVAILABLE = 1, 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ldapauth")
+@click.option(
+    "--config", "path", metavar="FILE", help="The configuration; else $LDAPAUTH_CONFIG, else /etc/ldapauth.toml."
+)
+@click.pass_context
+def main(context: click.Context, path: str | None) -> None:
+    """Checks the passwords of XMPP users in an LDAP directory."""
+    context.obj = path
+
+
+@main.command()
+@click.pass_obj
+def generic(path: str | None) -> None:
+    """Serve the generic line protocol on standard input and output (Prosody)."""
+    helper.serve("generic", path)
+
+
+@main.command()
+@click.pass_obj
+def ejabberd(path: str | None) -> None:
+    """Serve ejabberd's protocol on standard input and output."""
+    helper.serve("ejabberd", path)
+
+
+@main.command()
+@click.argument("jid", metavar="USER@DOMAIN")
+@click.pass_obj
+def check(path: str | None, jid: str) -> None:
+    """Ask for a password and say whether the user may log in, and why not.
+
+    The exit status is 0 for yes, 1 for no, and 2 when there is no answer.
+    """
+    provider = _provider(_settings(path))
+    local_part, at, domain = jid.rpartition("@")
+    if not at:
+        raise click.UsageError("expected USER@DOMAIN")
+    password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
+    try:
+        verdict = provider.check_password(local_part, domain, password, Deadline.after(config.Generic().deadline))
+    except (DirectoryUnavailable, OperationOff) as error:
+        click.echo(f"no answer: {error}", err=True)
+        sys.exit(_UNAVAILABLE)
+    if verdict.reason:
+        click.echo(f"refused: {verdict.reason.sentence}")
+        sys.exit(_REFUSED)
+    click.echo("accepted")
+
+
+@main.command("config")
+@click.pass_obj
+def show_config(path: str | None) -> None:
+    """Check the configuration and print what is in effect, without its secrets."""
+    settings = _settings(path)
+    _provider(settings)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"# {config.locate(path)}")
+    click.echo(tomli_w.dumps(config.masked(settings)), nl=False)
+
+
+@main.command()
+@click.option("--http-port", default=8389, show_default=True, help="Where the app listens.")
+@click.option("--ldap-port", default=3389, show_default=True, help="Where the directory listens.")
+def demo(http_port: int, ldap_port: int) -> None:
+    """Start an embedded directory and the app on loopback, and print what to try."""
+    from . import demo as demonstration  # noqa: PLC0415 - only here: it starts servers
+
+    sys.exit(demonstration.run(http_port, ldap_port))
+
+
+def _settings(path: str | None) -> config.Settings:
+    log.configure(config.Log(target="none"))  # what there is to say is printed
+    return _or_exit(lambda: config.load(path))
+
+
+def _provider(settings: config.Settings) -> Provider:
+    return _or_exit(lambda: Provider(settings))
+
+
+def _or_exit(make: Callable[[], _T]) -> _T:
+    """What a function makes of the configuration; where it can't, a line for each mistake and the end."""
+    try:
+        return make()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(_UNAVAILABLE)

@@ -1,0 +1,237 @@
+"""The HTTP methods of Prosody's mod_auth_http, MongooseIM and ejabberd-contrib's ejabberd_auth_http, as a Flask app.
+
+Owns requests, credentials and status codes; the facts about the clients are in docs/clients.md. Passwords come in URLs,
+so the logs of whatever serves the app are stripped of queries here. Knows nothing of LDAP.
+"""
+
+import base64
+import binascii
+import hmac
+import logging
+import urllib.parse
+from collections.abc import Callable, Mapping
+
+from flask import Blueprint, Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from ldapauth import config, log
+from ldapauth.config import Http, Settings
+from ldapauth.deadline import Deadline
+from ldapauth.errors import (
+    ChangeRefused,
+    ConfigurationError,
+    DirectoryUnavailable,
+    LdapAuthError,
+    NoSuchUser,
+    OperationOff,
+    UserExists,
+)
+from ldapauth.provider import Provider
+from ldapauth.verdict import Verdict
+
+from .redact import strip_queries
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY = 65536
+"""Bytes of a form: three parameters, each some thousands at most."""
+
+_MAX_PARAMETERS = 16
+_RETRY_AFTER = "5"  # seconds
+
+_BOOT_ERROR = 3
+"""The exit status at which gunicorn gives up; after another it would start workers again and again."""
+
+_VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_Answer = tuple[str, int]
+
+
+def create_app(config_path: str | None = None) -> Flask:
+    """The app, from the configuration file; for `gunicorn 'ldapauth.frontends.http:create_app()'`.
+
+    Raises:
+        SystemExit: The configuration can't be used; the log says why, a line for each mistake.
+    """
+    log.configure(config.Log())
+    try:
+        settings = config.load(config_path)
+        app = build(settings)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            log.event(_log, logging.ERROR, "configuration", problem=problem)
+        raise SystemExit(_BOOT_ERROR) from None
+    log.configure(settings.log)
+    for warning in settings.warnings:
+        log.event(_log, logging.WARNING, "configuration", problem=warning)
+    return app
+
+
+def build(settings: Settings) -> Flask:
+    """The app for checked settings.
+
+    Raises:
+        ConfigurationError: A directory's settings can't be used, or nothing says who may ask.
+    """
+    http = settings.http
+    if http.credentials is None and not http.insecure_open:
+        raise ConfigurationError(
+            "http.credentials: is missing (or credentials_file; or insecure_open = true, to answer whoever can connect)"
+        )
+    strip_queries()
+    app = Flask("ldapauth", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.merge_slashes = False  # a redirect would repeat the password in its Location
+    app.register_blueprint(_blueprint(Provider(settings), http))
+    return app
+
+
+def _blueprint(provider: Provider, http: Http) -> Blueprint:
+    """All methods behind one route, so that nothing can be asked without credentials."""
+    methods = Blueprint("methods", __name__)
+
+    @methods.route("/", defaults={"method": ""}, methods=_VERBS, provide_automatic_options=False)
+    @methods.route("/<path:method>", methods=_VERBS, provide_automatic_options=False)
+    def answer(method: str) -> Response:
+        deadline = Deadline.after(http.deadline)
+        if not _may_ask(http):
+            log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "")
+            return _response("credentials are needed", 401, {"WWW-Authenticate": 'Basic realm="ldapauth"'})
+        if method not in _METHODS:
+            return _response("not supported", 501)
+        verb, ask = _METHODS[method]
+        if request.method != verb:
+            return _response("another verb is needed", 405, {"Allow": verb})
+        return _response(*ask(provider, _parameters(), deadline))
+
+    methods.app_errorhandler(_BadRequest)(lambda error: _response(str(error), 400))
+    methods.app_errorhandler(LdapAuthError)(_failure)
+    methods.app_errorhandler(HTTPException)(lambda error: _response(error.name.lower(), error.code))
+    methods.app_errorhandler(Exception)(_bug)
+    return methods
+
+
+class _BadRequest(Exception):
+    """The request is no question; the text says why, with nothing in it of what was sent."""
+
+
+def _failure(error: LdapAuthError) -> Response:
+    """The answer that an exception of ours means; a refused change says why, an outage nothing of the directory."""
+    match error:
+        case OperationOff():
+            return _response("not supported", 501)
+        case NoSuchUser():
+            return _response(str(error), 404)
+        case UserExists():
+            return _response(str(error), 409)
+        case ChangeRefused():
+            return _response(str(error), 403)
+        case DirectoryUnavailable():
+            return _response("the directory can't be asked", 503, {"Retry-After": _RETRY_AFTER})
+        case _:
+            return _bug(error)
+
+
+def _bug(error: Exception) -> Response:
+    log.bug(_log, error)
+    return _response("internal error", 500)
+
+
+def _response(body: str, status: int | None, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer, whole and of known length: MongooseIM reads no chunked body."""
+    answer = Response(body, status, headers, content_type="text/plain; charset=utf-8")
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _may_ask(http: Http) -> bool:
+    """Whether the request has the right credentials, or none are needed.
+
+    Source: RFC 7617. ejabberd-contrib sends `Basic ` with nothing behind it when it has none.
+    """
+    if http.credentials is None:
+        return True
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(token.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return scheme.lower() == "basic" and hmac.compare_digest(given, http.credentials.reveal().encode())
+
+
+class _Parameters(dict[str, str]):
+    """The parameters of a request; a missing one is a bad request."""
+
+    def __missing__(self, name: str) -> str:
+        raise _BadRequest(f"missing parameter: {name}")
+
+
+def _parameters() -> _Parameters:
+    """The parameters: of a GET in the query, of a POST in the body, whatever type the body is said to have.
+
+    MongooseIM posts its form without a Content-Type.
+
+    Raises:
+        _BadRequest: They can't be read, or one is there twice.
+    """
+    raw = request.query_string if request.method == "GET" else request.get_data(cache=False)
+    try:
+        pairs = urllib.parse.parse_qsl(
+            raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
+        )
+    except UnicodeDecodeError:
+        raise _BadRequest("the parameters are not UTF-8") from None
+    except ValueError:
+        raise _BadRequest("too many parameters") from None
+    parameters = _Parameters(pairs)
+    if len(parameters) < len(pairs):
+        raise _BadRequest("a parameter is repeated")
+    return parameters
+
+
+def _check_password(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    return _said(provider.check_password(given["user"], given["server"], given["pass"], deadline))
+
+
+def _user_exists(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    return _said(provider.user_exists(given["user"], given["server"], deadline))
+
+
+def _set_password(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    provider.set_password(given["user"], given["server"], given["pass"], deadline)
+    return "", 204
+
+
+def _register(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    provider.register(given["user"], given["server"], given["pass"], deadline)
+    return "", 201
+
+
+def _remove_user(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    provider.remove_user(given["user"], given["server"], deadline)
+    return "", 204
+
+
+def _remove_user_validate(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    provider.remove_user(given["user"], given["server"], deadline, password=given["pass"])
+    return "", 204
+
+
+def _get_certs(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
+    return "".join(provider.certificates(given["user"], given["server"], deadline)), 200
+
+
+def _said(verdict: Verdict) -> _Answer:
+    """Exactly `true` or `false`: the clients compare the body."""
+    return ("true" if verdict.accepted else "false"), 200
+
+
+_METHODS: dict[str, tuple[str, Callable[[Provider, _Parameters, Deadline], _Answer]]] = {
+    "check_password": ("GET", _check_password),
+    "user_exists": ("GET", _user_exists),
+    "set_password": ("POST", _set_password),
+    "register": ("POST", _register),
+    "remove_user": ("POST", _remove_user),
+    "remove_user_validate": ("POST", _remove_user_validate),
+    "get_certs": ("GET", _get_certs),
+}

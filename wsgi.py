@@ -1,0 +1,5 @@
+"""`gunicorn wsgi:app`."""
+
+from ldapauth.frontends.http import create_app
+
+app = create_app()
