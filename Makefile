@@ -1,0 +1,37 @@
+# `make demo` tries it out, `make test` runs the tests, `make check` is what a change must pass.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint servers clean
+
+demo: $(VENV)/demo.installed
+	$(BIN)/ldapauth demo
+
+test: $(VENV)/test.installed servers
+	$(BIN)/pytest
+
+check: lint test
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+servers:
+	sh tests/servers/install.sh slapd ldap-utils ejabberd curl
+
+# A Python without its own `python3.11` name will do, if it is 3.11 or later.
+$(VENV)/bin/python:
+	$$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
+
+$(VENV)/demo.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary ldapauth -e '.[demo]'
+	touch $@
+
+$(VENV)/test.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Real servers for the tests: each starts privately on loopback and leaves nothing behind."""

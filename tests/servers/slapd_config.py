@@ -1,0 +1,164 @@
+"""The configuration and the first entries of the private slapd."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers import ldif
+from tests.servers.certificates import CLIENT_NAME, KeyPair
+from tests.servers.people import PEOPLE, PEOPLE_DN, SUFFIX
+
+SERVICES_DN = f"ou=services,{SUFFIX}"
+POLICIES_DN = f"ou=policies,{SUFFIX}"
+ADMIN_DN = f"cn=admin,{SUFFIX}"
+ADMIN_PASSWORD = "admin-secret"
+SERVICE_DN = f"cn=xmpp,{SERVICES_DN}"
+SERVICE_PASSWORD = "service-secret"
+READER_DN = f"cn=reader,{SERVICES_DN}"
+READER_PASSWORD = "reader-secret"
+POLICY_DN = f"cn=default,{POLICIES_DN}"
+
+_GLOBAL = """\
+include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb.la
+pidfile "{directory}/slapd.pid"
+argsfile "{directory}/slapd.args"
+# Nothing goes to the system's log; what is wanted goes to standard error.
+loglevel 0
+password-hash {{SSHA}}
+# SASL EXTERNAL is the service account: over TLS with its certificate, and over the Unix socket as the tests' own user.
+authz-regexp "^cn={client_name}(,.*)?$" "{service}"
+authz-regexp "^gidNumber={gid}\\\\+uidNumber={uid},cn=peercred,cn=external,cn=auth$" "{service}"
+"""
+
+_DATABASE = """\
+database mdb
+suffix "{suffix}"
+rootdn "{admin}"
+rootpw {admin_password}
+directory "{directory}/data"
+maxsize 67108864
+# The data need not outlive a power cut, and the tests need not wait for the disk.
+dbnosync
+index objectClass,uid,mail eq
+"""
+
+# As a company has them. The service account sets passwords, yet cannot read them; nobody but the root DN can.
+_ACCESS = """\
+access to attrs=userPassword
+  by dn.exact="{service}" =wx
+  by anonymous auth
+  by * none
+access to dn.subtree="{people}" attrs=entry,children
+  by dn.exact="{service}" write
+  by dn.exact="{reader}" read
+  by self {selves}
+  by * {others}
+access to *
+  by dn.exact="{service}" read
+  by dn.exact="{reader}" read
+  by self {selves}
+  by * {others}
+"""
+
+_PASSWORD_POLICY = """\
+overlay ppolicy
+ppolicy_default "{policy}"
+ppolicy_hash_cleartext
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What differs between one private slapd and another; see `Slapd` for the meanings."""
+
+    certificate: KeyPair | None = None
+    client_ca: Path | None = None
+    ppolicy: bool = False
+    anonymous_read: bool = False
+    hidden: bool = False
+    extra_ldif: str = ""
+
+
+def configuration(directory: Path, settings: Settings) -> str:
+    """Returns the text of slapd.conf."""
+    parts = [_GLOBAL, *(["moduleload ppolicy.la\n"] if settings.ppolicy else []), "{tls}", _DATABASE, _ACCESS]
+    if settings.ppolicy:
+        parts.append(_PASSWORD_POLICY)
+    return "\n".join(parts).format(
+        directory=directory,
+        client_name=CLIENT_NAME,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        suffix=SUFFIX,
+        people=PEOPLE_DN,
+        admin=ADMIN_DN,
+        admin_password=ADMIN_PASSWORD,
+        service=SERVICE_DN,
+        reader=READER_DN,
+        policy=POLICY_DN,
+        selves="none" if settings.hidden else "read",
+        others="read" if settings.anonymous_read else "none",
+        tls=_tls(settings),
+    )
+
+
+def entries(settings: Settings) -> str:
+    """Returns the LDIF of the first entries."""
+    units = sorted({person.parent_dn for person in PEOPLE} - {PEOPLE_DN})
+    return "".join(
+        [
+            ldif.entry(SUFFIX, [("objectClass", "organization"), ("objectClass", "dcObject"), ("o", "Example")]),
+            *(_unit(dn) for dn in (PEOPLE_DN, SERVICES_DN, POLICIES_DN, *units)),
+            _service(SERVICE_DN, SERVICE_PASSWORD),
+            _service(READER_DN, READER_PASSWORD),
+            *(person.ldif for person in PEOPLE),
+            *([_policy()] if settings.ppolicy else []),
+            settings.extra_ldif,
+        ]
+    )
+
+
+def _tls(settings: Settings) -> str:
+    if settings.certificate is None:
+        return ""
+    text = (
+        f'TLSCertificateFile "{settings.certificate.certificate}"\nTLSCertificateKeyFile "{settings.certificate.key}"\n'
+    )
+    if settings.client_ca is not None:
+        text += f'TLSCACertificateFile "{settings.client_ca}"\nTLSVerifyClient try\n'
+    return text
+
+
+def _unit(dn: str) -> str:
+    return ldif.entry(dn, [("objectClass", "organizationalUnit")])
+
+
+def _service(dn: str, password: str) -> str:
+    # Of the classes that have a password in the standard schemas this is the one for programs.
+    return ldif.entry(
+        dn,
+        [
+            ("objectClass", "applicationProcess"),
+            ("objectClass", "simpleSecurityObject"),
+            ("userPassword", password),
+        ],
+    )
+
+
+def _policy() -> str:
+    attributes: list[tuple[str, str | bytes]] = [
+        ("objectClass", "applicationProcess"),
+        ("objectClass", "pwdPolicy"),
+        ("pwdAttribute", "userPassword"),
+        ("pwdMinLength", "8"),
+        # 2: a password that cannot be checked is refused too.
+        ("pwdCheckQuality", "2"),
+        ("pwdInHistory", "3"),
+        # An entry with pwdAccountLockedTime is locked; wrong passwords alone never lock one, there is no pwdMaxFailure.
+        ("pwdLockout", "TRUE"),
+    ]
+    return ldif.entry(POLICY_DN, attributes)
