@@ -47,7 +47,7 @@ class PasswordChange:
         """
         if self._way == "auto":
             entries, _ = connection.search(_ROOT_DSE, _ANY_OBJECT, deadline)
-            # A server without a root DSE (the demo's says noSuchObject) has nothing special.
+            # A server that shows no root DSE offers nothing special.
             offered = [value for entry in entries for values in entry.attributes.values() for value in values]
             self._way = "extended" if PASSWORD_MODIFY.encode() in offered else "modify"
             log.event(_log, logging.INFO, "password-change", way=self._way, server=str(connection.server))
