@@ -19,7 +19,7 @@ lint: $(VENV)/test.installed
 	$(BIN)/mypy
 
 servers:
-	sh tests/servers/install.sh slapd ldap-utils ejabberd curl
+	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2
 
 # A Python without its own `python3.11` name will do, if it is 3.11 or later.
 $(VENV)/bin/python:

@@ -84,9 +84,9 @@ def show_config(path: str | None) -> None:
 @click.option("--ldap-port", default=3389, show_default=True, help="Where the directory listens.")
 def demo(http_port: int, ldap_port: int) -> None:
     """Start an embedded directory and the app on loopback, and print what to try."""
-    from . import demo as demonstration  # noqa: PLC0415 - only here: it starts servers
+    from .demo import run  # noqa: PLC0415 - only here: it starts servers
 
-    sys.exit(demonstration.run(http_port, ldap_port))
+    sys.exit(run(http_port, ldap_port))
 
 
 def _settings(path: str | None) -> config.Settings:

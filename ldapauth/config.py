@@ -24,6 +24,7 @@ PATH_VARIABLE = "LDAPAUTH_CONFIG"
 
 Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _PORTS = {"ldap": 389, "ldaps": 636}
@@ -165,19 +166,19 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     credentials: Secret | None = None
     credentials_file: NonEmpty | None = None
     insecure_open: bool = False
-    deadline: Seconds = 4.0
+    deadline: AnswerSeconds = 4.0
 
 
 class Generic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The program for the generic line protocol: `[generic]`. Prosody waits 5 seconds for an answer."""
 
-    deadline: Seconds = 4.0
+    deadline: AnswerSeconds = 4.0
 
 
 class Ejabberd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The program for ejabberd's protocol: `[ejabberd]`. Current ejabberd waits 30 seconds for an answer."""
 
-    deadline: Seconds = 4.0
+    deadline: AnswerSeconds = 4.0
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -324,6 +325,9 @@ class _Reader:
             file.open("rb").close()
         except OSError as error:
             self._problems.append(f"{path}.{key}: {file}: {error.strerror}")
+        else:
+            if key == "client_key":
+                self._warn_if_readable(file)
         return msgspec.structs.replace(domain, **{key: str(file)})
 
     def _warn_if_readable(self, file: Path) -> None:

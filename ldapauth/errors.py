@@ -1,11 +1,11 @@
 """Everything that can go wrong with a question, as exceptions; imports nothing of ours.
 
     LdapAuthError
-    ├── ConfigurationError        raised by: config            caught by: the programs, at start
-    ├── DirectoryUnavailable      raised by: directory         caught by: front ends (503, "no", silence)
-    │   └── DeadlineExceeded      raised by: whoever waits     likewise
-    ├── OperationOff              raised by: provider          caught by: front ends (501, "no")
-    └── ChangeRefused             raised by: directory         caught by: front ends
+    ├── ConfigurationError        raised by: whoever reads a setting      caught by: the programs, at start
+    ├── DirectoryUnavailable      raised by: directory                    caught by: front ends (503, "no")
+    │   └── DeadlineExceeded      raised by: whoever waits                likewise
+    ├── OperationOff              raised by: provider                     caught by: front ends (501, "no")
+    └── ChangeRefused             raised by: provider and directory       caught by: front ends
         ├── NoSuchUser            …the user, or the domain, is not there (404)
         ├── UserExists            …the account to be made is there already (409)
         ├── WrongPassword         …the change needed the user's password (403)
@@ -46,24 +46,40 @@ class OperationOff(LdapAuthError):
 
 
 class ChangeRefused(LdapAuthError):
-    """A change was understood and not made."""
+    """A change was understood and not made.
+
+    Attributes:
+        word: The reason as a word for the log; the text has it as a sentence.
+    """
+
+    word = "refused"
 
 
 class NoSuchUser(ChangeRefused):
     """There is no such user, or not exactly one."""
 
+    word = "no-such-user"
+
 
 class UserExists(ChangeRefused):
     """The account to be made exists."""
+
+    word = "user-exists"
 
 
 class WrongPassword(ChangeRefused):
     """The change asks for the user's password, and it is not the one given."""
 
+    word = "wrong-password"
+
 
 class NotAllowed(ChangeRefused):
     """The directory, or a rule of ours, does not allow the change."""
 
+    word = "not-allowed"
+
 
 class PolicyRefusal(ChangeRefused):
     """The directory's policy refuses the new password; the text is the directory's reason where it gave one."""
+
+    word = "policy"

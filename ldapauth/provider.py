@@ -19,6 +19,7 @@ from .directory import Directory, User
 from .errors import (
     ChangeRefused,
     ConfigurationError,
+    DeadlineExceeded,
     DirectoryUnavailable,
     NoSuchUser,
     NotAllowed,
@@ -242,7 +243,7 @@ def _demand_usable(password: str) -> None:
 
 def _audited(operation: str, local_part: str, domain: str, deadline: Deadline, answer: Callable[[], _T]) -> _T:
     """The answer, with one line in the log that says what was asked and how it went."""
-    level, verdict, reason = logging.INFO, "error", "bug"
+    level, verdict, reason, detail = logging.INFO, "error", "bug", ""
     try:
         outcome = answer()
         verdict, reason = "accepted", ""
@@ -253,16 +254,17 @@ def _audited(operation: str, local_part: str, domain: str, deadline: Deadline, a
         verdict, reason = "refused", "operation-off"
         raise
     except ChangeRefused as error:
-        verdict, reason = "refused", str(error)
+        verdict, reason, detail = "refused", error.word, str(error)
         raise
     except DirectoryUnavailable as error:
-        level, verdict, reason = logging.ERROR, "unavailable", str(error)
+        late = isinstance(error, DeadlineExceeded)
+        level, verdict, reason, detail = logging.WARNING, "unavailable", "late" if late else "outage", str(error)
         raise
     except BaseException:
         level = logging.ERROR
         raise
     finally:
         milliseconds = f"{deadline.elapsed * 1000:.1f}"
-        fields = {"domain": domain, "user": local_part, "verdict": verdict, "reason": reason, "ms": milliseconds}
-        log.event(_log, level, operation, **fields)
+        fields = {"domain": domain, "user": local_part, "verdict": verdict, "reason": reason, "detail": detail}
+        log.event(_log, level, operation, **fields, ms=milliseconds)
     return outcome

@@ -51,7 +51,8 @@ class Directory:
         self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
         self._user_dn = parse.dn("user_dn", settings.user_dn) if settings.user_dn is not None else None
         self._filter = parse.filter("filter", settings.filter) if self._user_dn is None else None
-        self._new_dn = parse.dn("register.dn", _new_dn(settings))
+        new_dn = settings.register.dn or (None if settings.user_dn else f"uid={{user}},{settings.base_dn}")
+        self._new_dn = self._user_dn if new_dn is None and self._user_dn else parse.dn("register.dn", new_dn or "")
         self._new_attributes = {
             key: parse.text(f"register.attributes.{key}", value) for key, value in settings.register.attributes.items()
         }
@@ -232,11 +233,6 @@ class _Templates:
         """Raises what was collected."""
         if self._problems:
             raise ConfigurationError(*self._problems)
-
-
-def _new_dn(settings: Domain) -> str:
-    """The DN template of new accounts."""
-    return settings.register.dn or settings.user_dn or f"uid={{user}},{settings.base_dn}"
 
 
 def _bind_verdict(connection: Connection, result: wire.Result) -> Verdict:

@@ -19,7 +19,9 @@ _log = logging.getLogger(__name__)
 
 PASSWORD_MODIFY = "1.3.6.1.4.1.4203.1.11.1"  # noqa: S105 - RFC 3062's OID
 
-_ROOT_DSE = wire.Search(b"", "base", ("supportedExtension",), 0, 0)
+ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"  # [MS-ADTS] 3.1.1.3.4.3.1
+
+_ROOT_DSE = wire.Search(b"", "base", ("supportedExtension", "supportedCapabilities"), 0, 0)
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
 
 # RFC 4511 appendix A.2
@@ -49,6 +51,9 @@ class PasswordChange:
             entries, _ = connection.search(_ROOT_DSE, _ANY_OBJECT, deadline)
             # A server that shows no root DSE offers nothing special.
             offered = [value for entry in entries for values in entry.attributes.values() for value in values]
+            if ACTIVE_DIRECTORY.encode() in offered:
+                # There userPassword is an attribute like any other: it would stand readable beside the old password.
+                raise NotAllowed("passwords of an Active Directory can't be set")
             self._way = "extended" if PASSWORD_MODIFY.encode() in offered else "modify"
             log.event(_log, logging.INFO, "password-change", way=self._way, server=str(connection.server))
         return self._way == "extended"

@@ -8,6 +8,7 @@ import base64
 import binascii
 import hmac
 import logging
+import os
 import urllib.parse
 from collections.abc import Callable, Mapping
 
@@ -61,7 +62,8 @@ def create_app(config_path: str | None = None) -> Flask:
         for problem in error.problems:
             log.event(_log, logging.ERROR, "configuration", problem=problem)
         raise SystemExit(_BOOT_ERROR) from None
-    log.configure(settings.log)
+    place = log.configure(settings.log)
+    log.event(_log, logging.INFO, "start", pid=str(os.getpid()), log=place)
     for warning in settings.warnings:
         log.event(_log, logging.WARNING, "configuration", problem=warning)
     return app

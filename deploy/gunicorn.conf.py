@@ -1,0 +1,34 @@
+"""gunicorn's settings for the app: `gunicorn -c deploy/gunicorn.conf.py wsgi:app`.
+
+What `GUNICORN_CMD_ARGS` or the command line says wins over what is here: `--bind 127.0.0.1:8080`, say.
+"""
+
+# A Unix socket can be opened by those alone whom its mode lets, and no password crosses a network on it.
+bind = "unix:/run/ldapauth/http.sock"
+# The socket's mode: for its owner and its group, which the XMPP server or the reverse proxy is in, and for nobody else.
+umask = 0o007
+
+# Threads, as an answer is waited for and not computed; and sync workers would close the connections of XMPP servers.
+worker_class = "gthread"
+# How many questions may wait for a slow directory at a time, in each worker, before the next one has to queue.
+threads = 16
+# Python computes on one processor in each of them, and while one is replaced the other answers.
+workers = 2
+
+# XMPP servers keep pools of connections, and one that is idle takes no thread: the client is to close it first.
+keepalive = 75
+# A stopped worker has the time of a question under way (at most `http.deadline`, 4 s) and a little more.
+graceful_timeout = 6
+# For a worker that stands still as a whole. A slow directory is not what this ends, but the deadline of each question.
+timeout = 30
+
+# The most that gunicorn allows: a password of 1,000 bytes, percent-encoded in an URL, is one of 3,000.
+limit_request_line = 8190
+
+# On by default since gunicorn 25.1, in the home directory: one more way in, which nobody needs.
+control_socket_disable = True
+
+# Off: the app's own log has a line for each question, and says more.
+accesslog = None
+# For those who turn it on: the path, %(U)s, without the query, as that has the password in it; so have %(r)s and %(q)s.
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(M)s'
