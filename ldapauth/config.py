@@ -101,18 +101,25 @@ class Server(msgspec.Struct, frozen=True):
 
 
 def _host_and_port(rest: str, default_port: int) -> tuple[str, int]:
-    """The host and port of a URL's `host:port/`."""
-    parts = urllib.parse.urlsplit(f"//{rest}")
+    """The host and port of a URL's `host:port/`. No message quotes it: there may be a password in it by mistake."""
+    if not rest.isprintable() or " " in rest:
+        raise ValueError("expected no spaces and control characters")
+    if "@" in rest:
+        raise ValueError("expected no user name in the URL: the service account has its own settings")
+    try:
+        parts = urllib.parse.urlsplit(f"//{rest}")
+    except ValueError:
+        raise ValueError("expected a host") from None
     if parts.path not in ("", "/") or parts.query or parts.fragment or "?" in rest:
         raise ValueError("expected nothing behind the host and port: the base DN has its own setting")
-    if "@" in parts.netloc:
-        raise ValueError("expected no user name in the URL: the service account has its own settings")
     if not parts.hostname:
         raise ValueError("expected a host")
     try:
-        port = parts.port or default_port
+        port = default_port if parts.port is None else parts.port
     except ValueError:
-        raise ValueError("expected a port from 1 to 65535") from None
+        port = 0
+    if not port:
+        raise ValueError("expected a port from 1 to 65535")
     return parts.hostname, port
 
 
@@ -224,6 +231,8 @@ def load(path: str | None = None) -> Settings:
     except tomllib.TOMLDecodeError as error:
         # The reader's sentence names a line and column and quotes at most one character.
         raise ConfigurationError(f"{file}: is not TOML: {error}") from None
+    except (ValueError, RecursionError):  # a NUL in the path; a number of thousands of digits; lists in lists in lists
+        raise ConfigurationError(f"{file}: is not TOML: it can't be read") from None
     return _Reader(file).settings(tree)
 
 
@@ -301,19 +310,25 @@ class _Reader:
         if getattr(struct, key) is not None:
             self._problems.append(f"{path}.{key}_file: contradicts {key}")
             return struct
-        file = self._file.parent / name
+        text = self._text_of(f"{path}.{key}_file", self._file.parent / name)
+        return msgspec.structs.replace(struct, **{key: Secret(text)}) if text else struct
+
+    def _text_of(self, path: str, file: Path) -> str:
+        """What stands in a secret's file, without the line break at its end; nothing if that is a problem."""
+        problem = "is empty"
         try:
             text = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+            if text:
+                self._warn_if_readable(file)
+                return text
         except OSError as error:
-            self._problems.append(f"{path}.{key}_file: {file}: {error.strerror}")
-            return struct
+            problem = error.strerror or "can't be read"
         except UnicodeDecodeError:
-            self._problems.append(f"{path}.{key}_file: {file}: is not UTF-8 text")
-            return struct
-        if not text:
-            self._problems.append(f"{path}.{key}_file: {file}: is empty")
-        self._warn_if_readable(file)
-        return msgspec.structs.replace(struct, **{key: Secret(text)})
+            problem = "is not UTF-8 text"
+        except ValueError:
+            problem = "is not a file name"
+        self._problems.append(f"{path}: {file}: {problem}")
+        return ""
 
     def _with_path(self, domain: Domain, path: str, key: str) -> Domain:
         """The domain with a file's name made absolute, and the file seen to be readable."""
@@ -325,6 +340,8 @@ class _Reader:
             file.open("rb").close()
         except OSError as error:
             self._problems.append(f"{path}.{key}: {file}: {error.strerror}")
+        except ValueError:
+            self._problems.append(f"{path}.{key}: {file}: is not a file name")
         else:
             if key == "client_key":
                 self._warn_if_readable(file)
@@ -391,7 +408,10 @@ def _secret(kind: type, value: object) -> object:
 
 def _located(path: str, message: str, kind: type[msgspec.Struct]) -> str:
     """A message of msgspec's, "Expected … - at `$.key`", with the key's path in front of it and no value in it."""
-    what, _, where = message.partition(" - at `$")
+    # From the right: on the left there may be a value that looks like a place.
+    what, at, where = message.rpartition(" - at `$")
+    if not at:
+        what, where = message, ""
     where = where.removesuffix("`")
     path += where
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):

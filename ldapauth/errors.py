@@ -29,8 +29,13 @@ class ConfigurationError(LdapAuthError):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple("".join(map(_printable, problem)) for problem in problems)
+        super().__init__("\n".join(self.problems))
+
+
+def _printable(character: str) -> str:
+    """The character, or an escape for one that could break the line or command a terminal."""
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 class DirectoryUnavailable(LdapAuthError):

@@ -51,8 +51,9 @@ class Directory:
         self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
         self._user_dn = parse.dn("user_dn", settings.user_dn) if settings.user_dn is not None else None
         self._filter = parse.filter("filter", settings.filter) if self._user_dn is None else None
-        new_dn = settings.register.dn or (None if settings.user_dn else f"uid={{user}},{settings.base_dn}")
-        self._new_dn = self._user_dn if new_dn is None and self._user_dn else parse.dn("register.dn", new_dn or "")
+        self._new_dn = self._user_dn or parse.below("uid={user}", settings.base_dn or "")
+        if settings.register.dn is not None:
+            self._new_dn = parse.dn("register.dn", settings.register.dn)
         self._new_attributes = {
             key: parse.text(f"register.attributes.{key}", value) for key, value in settings.register.attributes.items()
         }
@@ -212,6 +213,13 @@ class _Templates:
             self._problems.append(f"{self._path}.{key}: {error}")
             return DnTemplate("")
         return template
+
+    def below(self, rdn: str, base: str) -> DnTemplate:
+        """The template of an RDN below a base DN; an empty one below a wrong base, which is a problem already."""
+        try:
+            return DnTemplate(f"{rdn},{base}" if base else rdn)
+        except ValueError:
+            return DnTemplate("")
 
     def filter(self, key: str, text: str) -> FilterTemplate | None:
         """A filter template."""

@@ -9,6 +9,7 @@ import dataclasses
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.operation import search as ldap3_search
@@ -46,18 +47,26 @@ class User:
 class Template:
     """A text of the configuration with `{user}` and `{domain}` in it.
 
+    Args:
+        text: The text.
+        unescape: Resolves the escapes in what is not a placeholder; a brace that was escaped begins none.
+
     Raises:
         ValueError: Another placeholder is in it.
     """
 
-    __slots__ = ("_literals", "_names")
+    __slots__ = ("_format", "_names")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, unescape: Callable[[str], str] = str) -> None:
         pieces = _PLACEHOLDER.split(text)
-        self._literals, self._names = pieces[::2], pieces[1::2]
+        self._names = pieces[1::2]
         for name in self._names:
             if name not in ("user", "domain"):
                 raise ValueError(f"unknown placeholder {{{name}}}: there are {{user}} and {{domain}}")
+        literals = [unescape(piece).replace("%", "%%") for piece in pieces[::2]]
+        self._format = literals[0] + "".join(
+            f"%({name})s{literal}" for name, literal in zip(self._names, literals[1:], strict=True)
+        )
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -69,9 +78,7 @@ class Template:
 
     def fill(self, user: User, escape: Callable[[str], str] = str) -> str:
         """The text for a user, each value passed through `escape`."""
-        values = {"user": user.name, "domain": user.domain}
-        filled = [escape(values[name]) for name in self._names]
-        return "".join(map("".join, zip(self._literals, [*filled, ""], strict=True)))
+        return self._format % {"user": escape(user.name), "domain": escape(user.domain)}
 
 
 def escape_dn_value(value: str) -> str:
@@ -113,7 +120,7 @@ class DnTemplate:
 
     def naming(self) -> list[tuple[str, Template]]:
         """The attributes of the DN whose value names the user, with the value's template."""
-        return [(name, Template(_unescaped(value))) for name, value, _ in self._components if "{user}" in value]
+        return [(name, Template(value, _unescaped)) for name, value, _ in self._components if "{user}" in value]
 
 
 def _unescaped(value: str) -> str:
@@ -196,12 +203,13 @@ class FilterTemplate:
         """One node of ldap3's tree. Source: RFC 4511 4.5.1.7."""
         if node.tag in _LIST_TAGS:
             negated = negated or node.tag == ldap3_search.NOT
-            if not node.elements:
-                raise ValueError("is not a search filter (RFC 4515): an empty list")
+            if not node.elements or (node.tag == ldap3_search.NOT and len(node.elements) > 1):
+                raise ValueError("is not a search filter (RFC 4515): a list that is empty, or has no room for so much")
             return _node(_LIST_TAGS[node.tag], [self._compile(element, negated=negated) for element in node.elements])
         attribute = node.assertion["attr"]
-        if attribute is not False and not re.fullmatch(r"[A-Za-z0-9.;-]+", attribute):
-            raise ValueError("is not a search filter (RFC 4515): an attribute's name is not one")
+        for name in (attribute, node.assertion.get("matchingRule")):
+            if isinstance(name, str) and not re.fullmatch(r"[A-Za-z0-9.;-]+", name):
+                raise ValueError("is not a search filter (RFC 4515): the name of an attribute or rule is not one")
         if node.tag == ldap3_search.MATCH_PRESENT:
             return wire.tlv(wire.PRESENT, attribute.encode())
         if node.tag == ldap3_search.MATCH_SUBSTRING:
@@ -210,18 +218,20 @@ class FilterTemplate:
             return self._extensible(node.assertion)
         value = node.assertion["value"]
         if node.tag == ldap3_search.MATCH_EQUAL and not negated and b"{user}" in value:
-            self.naming.append((attribute, Template(_decoded(value))))
+            self.naming.append((attribute, _template(value)))
         return _node(_VALUE_TAGS[node.tag], [wire.tlv(0x04, attribute.encode()), _value(0x04, value)])
 
-    def _substrings(self, assertion: dict[str, object]) -> _Part:
+    def _substrings(self, assertion: dict[str, Any]) -> _Part:
         parts: list[_Part] = []
         for tag, key in ((0x80, "initial"), (0x81, "any"), (0x82, "final")):
             values = assertion.get(key, [])
             parts += [_value(tag, value) for value in (values if isinstance(values, list) else [values])]
+        if not parts:
+            raise ValueError("is not a search filter (RFC 4515): nothing but asterisks")
         name = str(assertion["attr"]).encode()
         return _node(wire.SUBSTRINGS, [wire.tlv(0x04, name), _node(0x30, parts)])
 
-    def _extensible(self, assertion: dict[str, object]) -> _Part:
+    def _extensible(self, assertion: dict[str, Any]) -> _Part:
         parts: list[_Part] = []
         for tag, key in ((0x81, "matchingRule"), (0x82, "attr")):
             if assertion[key]:
@@ -232,17 +242,17 @@ class FilterTemplate:
         return _node(wire.EXTENSIBLE, parts)
 
 
-def _value(tag: int, escaped: object) -> _Part:
+def _value(tag: int, escaped: bytes) -> _Part:
     r"""An assertion value, of which ldap3's parser leaves the `\xx` escapes to be resolved here."""
-    value: bytes = prepare_filter_for_sending(escaped)
-    if not _PLACEHOLDER.search(value.decode("latin-1")):
-        return wire.tlv(tag, value)
-    return _Value(tag, Template(_decoded(escaped)))
+    if _PLACEHOLDER.search(escaped.decode("latin-1")):
+        return _Value(tag, _template(escaped))
+    return wire.tlv(tag, prepare_filter_for_sending(escaped))
 
 
-def _decoded(escaped: object) -> str:
+def _template(escaped: bytes) -> Template:
+    """The template of an assertion value."""
     try:
-        return str(prepare_filter_for_sending(escaped), "utf-8")
+        return Template(escaped.decode(), lambda text: str(prepare_filter_for_sending(text), "utf-8"))
     except UnicodeDecodeError:
         raise ValueError("a value with a placeholder in it is not UTF-8") from None
 
@@ -278,5 +288,5 @@ def is_canonical(name: str) -> bool:
         name == " ".join(name.split())
         and name.isprintable()
         and unicodedata.is_normalized("NFKC", name)
-        and not any(unicodedata.category(character) == "Mn" for character in name)
+        and not any(unicodedata.category(character) == "Mn" or character in "\u1806\ufffc" for character in name)
     )
