@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ldapauth import config, log
 from ldapauth.config import Http, Settings
@@ -42,8 +42,6 @@ _RETRY_AFTER = "5"  # seconds
 
 _BOOT_ERROR = 3
 """The exit status at which gunicorn gives up; after another it would start workers again and again."""
-
-_VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _Answer = tuple[str, int]
 
@@ -82,20 +80,19 @@ def build(settings: Settings) -> Flask:
         )
     strip_queries()
     app = Flask("ldapauth", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.url_map.merge_slashes = False  # a redirect would repeat the password in its Location
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # a body without a length is cut there, so one more shows it
     app.register_blueprint(_blueprint(Provider(settings), http))
     return app
 
 
 def _blueprint(provider: Provider, http: Http) -> Blueprint:
-    """All methods behind one route, so that nothing can be asked without credentials."""
+    """All methods behind one function, before Flask's routing: nothing answers without credentials, errors included."""
     methods = Blueprint("methods", __name__)
 
-    @methods.route("/", defaults={"method": ""}, methods=_VERBS, provide_automatic_options=False)
-    @methods.route("/<path:method>", methods=_VERBS, provide_automatic_options=False)
-    def answer(method: str) -> Response:
+    @methods.before_app_request
+    def answer() -> Response:
         deadline = Deadline.after(http.deadline)
+        method = request.path.lstrip("/")
         if not _may_ask(http):
             log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "")
             return _response("credentials are needed", 401, {"WWW-Authenticate": 'Basic realm="ldapauth"'})
@@ -176,7 +173,7 @@ def _parameters() -> _Parameters:
     Raises:
         _BadRequest: They can't be read, or one is there twice.
     """
-    raw = request.query_string if request.method == "GET" else request.get_data(cache=False)
+    raw = request.query_string if request.method == "GET" else _body()
     try:
         pairs = urllib.parse.parse_qsl(
             raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
@@ -189,6 +186,26 @@ def _parameters() -> _Parameters:
     if len(parameters) < len(pairs):
         raise _BadRequest("a parameter is repeated")
     return parameters
+
+
+def _body() -> bytes:
+    """The whole body: half of one holds half a password.
+
+    Raises:
+        _BadRequest: It is cut short, or its chunks make no sense.
+        RequestEntityTooLarge: It is longer than any question.
+    """
+    try:
+        body = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 - whatever the server raises at broken chunks: gunicorn has its own exceptions
+        raise _BadRequest("the body can't be read") from None
+    if len(body) > MAX_BODY:
+        raise RequestEntityTooLarge
+    if request.content_length is not None and len(body) < request.content_length:
+        raise _BadRequest("the body is cut short")
+    return body
 
 
 def _check_password(provider: Provider, given: _Parameters, deadline: Deadline) -> _Answer:
