@@ -3,7 +3,10 @@
 Owns the order of the start: the descriptors first, then everything else, imports included.
 """
 
+import os
 import sys
+import traceback
+import warnings
 
 from . import terminal
 
@@ -35,7 +38,13 @@ def serve(protocol: str, config_path: str | None) -> None:
 
     After any other status Prosody never starts its helper again, and every login fails until it is reloaded.
     """
+    warnings.simplefilter("ignore")  # libraries warn on standard error
     on_terminal = terminal.isolate()
-    from . import stdio  # noqa: PLC0415 - nothing may be imported that could print before the descriptors are in order
+    try:
+        from . import stdio  # noqa: PLC0415 - nothing may be imported that could print while the terminal is not in order
 
-    stdio.run(protocol, config_path, on_terminal=on_terminal)
+        stdio.run(protocol, config_path, on_terminal=on_terminal)
+    except BaseException:  # noqa: BLE001 - a broken installation, say
+        traceback.print_exc()
+    finally:
+        os._exit(0)

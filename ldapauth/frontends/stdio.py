@@ -8,13 +8,13 @@ question. Knows no protocol's bytes and nothing of LDAP.
 import logging
 import os
 import signal
-import types
+import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from ldapauth import config, log
 from ldapauth.config import Settings
-from ldapauth.deadline import Deadline
+from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ConfigurationError, DirectoryUnavailable
 from ldapauth.provider import Provider
 
@@ -23,6 +23,17 @@ from . import command, ejabberd, line, terminal
 _log = logging.getLogger(__name__)
 
 _READ = 65536
+
+_TICK = 0.5
+"""Seconds between two looks at a silent terminal: by so much a question may be taken for older than it is."""
+
+_SETTLE = 0.005
+"""Seconds that are waited for the rest of a burst. A terminal may hand over in pieces what was written at once, and
+what follows a line break must not be taken for a question of its own."""
+
+_SHORTEST_LIFE = 1.5
+"""Seconds that a helper of ejabberd's lives at least: one that ends sooner is not started again until ejabberd is, so a
+mistake in the configuration would outlive its correction."""
 
 
 class Codec(Protocol):
@@ -47,23 +58,29 @@ class Codec(Protocol):
 _CODECS: dict[str, Callable[[], Codec]] = {"generic": line.Codec, "ejabberd": ejabberd.Codec}
 
 
+_PROSODY = "needs external_auth_blocking = true, Prosody's default; for the other mode use mod_auth_http"
+
+
 class _Leave(Exception):
     """The process is to end; the text says why."""
 
 
 def run(protocol: str, config_path: str | None, *, on_terminal: bool) -> None:
     """Serves until there is a reason to leave, which is logged."""
+    started = now()
     try:
         settings = _start(config_path, on_terminal=on_terminal)
         limit: float = getattr(settings, protocol).deadline
         server = _Server(_CODECS[protocol](), Provider(settings), limit, on_terminal=on_terminal)
-        log.event(_log, logging.INFO, "ready", protocol=protocol)
+        log.event(_log, logging.INFO, "ready", protocol=protocol, note=_PROSODY if on_terminal else "")
         server.serve()
+    except _Leave as leaving:
+        log.event(_log, logging.INFO, "leaving", reason=str(leaving))
     except ConfigurationError as error:
         for problem in error.problems:
             log.event(_log, logging.ERROR, "configuration", problem=problem)
-    except _Leave as leaving:
-        log.event(_log, logging.INFO, "leaving", reason=str(leaving))
+        if protocol == "ejabberd":
+            time.sleep(max(0.0, started + _SHORTEST_LIFE - now()))
     except Exception as error:  # noqa: BLE001 - the exit status stays 0, and the log says what happened
         log.bug(_log, error)
 
@@ -77,13 +94,13 @@ def _start(config_path: str | None, *, on_terminal: bool) -> Settings:
     for warning in settings.warnings:
         log.event(_log, logging.WARNING, "configuration", problem=warning)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        signal.signal(number, lambda number, _: _end(signal.Signals(number).name))
     return settings
 
 
-def _end(number: int, _frame: types.FrameType | None) -> NoReturn:
+def _end(reason: str) -> NoReturn:
     """Ends at once, whatever is under way: an answer owed is better never than late."""
-    log.event(_log, logging.INFO, "leaving", reason=signal.Signals(number).name)
+    log.event(_log, logging.INFO, "leaving", reason=reason)
     os._exit(0)
 
 
@@ -102,35 +119,56 @@ class _Server:
         self._provider = provider
         self._limit = limit
         self._on_terminal = on_terminal
+        self._empty_since = now()
 
     def serve(self) -> NoReturn:
         """Answers until there is a reason to leave."""
         if self._on_terminal:
             if not self._codec.terminal_safe:
                 raise _Leave("this protocol can't be used on a terminal: with Prosody, use the generic one")
+            self._empty_since = now()
             terminal.discard_input()
+        terminal.when_nobody_reads(lambda: _end("nobody reads the answers"))
         while True:
-            try:
-                data = os.read(terminal.STDIN, _READ)
-            except OSError as error:  # EIO: the other end of the terminal is closed
-                raise _Leave(f"end of input ({error.strerror})") from None
-            if not data:
-                self._end_of_input()
-            self._codec.feed(data)
+            self._await_input()
+            self._codec.feed(self._read())
             while (frame := self._codec.next_frame()) is not None:
-                if self._on_terminal and (self._codec.rest() or terminal.more_waits(settle=True)):
+                if self._on_terminal and (self._codec.rest() or terminal.more_waits(_SETTLE)):
                     self._refuse_burst()
                 else:
                     self._ask(frame)
 
-    def _end_of_input(self) -> NoReturn:
-        if self._codec.rest():
-            self._refuse("the input ended within a question", Deadline.after(self._limit))
-        raise _Leave("end of input")
+    def _await_input(self) -> None:
+        """On a terminal, waits for input and notes the last moment at which none had come.
+
+        A process that was stopped, or that got no processor, finds questions of unknown age, whose time may be over. So
+        it looks often, and a question's time begins when it is known that it had not come yet.
+        """
+        while self._on_terminal and not self._codec.rest():
+            moment = now()
+            if terminal.more_waits():
+                return
+            self._empty_since = moment
+            terminal.more_waits(_TICK)
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(terminal.STDIN, _READ)
+        except OSError as error:  # EIO: the other end of the terminal is closed
+            raise _Leave(f"end of input ({error.strerror})") from None
+        if not data:
+            if self._codec.rest() and not self._on_terminal:
+                self._refuse("the input ended within a question", self._deadline())
+            raise _Leave("end of input")
+        return data
+
+    def _deadline(self) -> Deadline:
+        """The deadline of the question at hand; on a pipe, who sends several at once waits for each in turn."""
+        start = self._empty_since if self._on_terminal else now()
+        return Deadline(start, start + self._limit)
 
     def _ask(self, frame: bytes) -> None:
-        """One question. Its time begins here: a client that sends several at once waits for each in turn."""
-        deadline = Deadline.after(self._limit)
+        deadline = self._deadline()
         parsed = command.parse(frame)
         if isinstance(parsed, command.Malformed):
             self._refuse(parsed.why, deadline)
@@ -154,26 +192,22 @@ class _Server:
         Prosody has one question under way, so what follows its line break was typed by a user: a password that holds a
         line break and a command. Nothing of it is asked of the directory.
         """
-        deadline = Deadline.after(self._limit)
-        ended = True
-        while True:
-            while self._codec.next_frame() is not None:
-                pass
-            ended = not self._codec.rest()
-            if not terminal.more_waits(settle=True):
-                break
-            data = os.read(terminal.STDIN, _READ)
-            if not data:
-                raise _Leave("end of input")
-            self._codec.feed(data)
-        if not ended:  # the rest may come later, and be taken for a question
+        deadline = self._deadline()
+        while terminal.more_waits(_SETTLE):
+            self._codec.feed(self._read())
+        while self._codec.next_frame() is not None:
+            pass
+        if self._codec.rest():  # what is still to come would be taken for a question
             raise _Leave("a burst of questions that has not ended")
         self._refuse("several questions at once", deadline)
 
     def _write(self, deadline: Deadline, *, accepted: bool) -> None:
         """The gate: the one place where answers leave."""
-        if self._on_terminal and terminal.more_waits():
-            raise _Leave("a newer question has come: whoever asked this one has gone on")
+        if self._on_terminal:
+            moment = now()
+            if terminal.more_waits():
+                raise _Leave("a newer question has come: whoever asked this one has gone on")
+            self._empty_since = moment
         if deadline.expired:
             raise _Leave("the answer would be late")
         try:

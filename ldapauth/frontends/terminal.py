@@ -9,34 +9,38 @@ import os
 import select
 import signal
 import termios
+import threading
 import tty
+from collections.abc import Callable
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-_SETTLE = 0.005
-"""Seconds that are waited for the rest of a burst. A terminal may hand over in pieces what was written at once, and
-what follows a line break must not be taken for a question of its own."""
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+_KEYBOARD = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def isolate() -> bool:
     """Lets go of what was inherited; on a terminal, makes it a plain channel. Returns whether there is a terminal.
 
     Every other descriptor is closed: Prosody's listening sockets come along, and would stay taken after it is gone.
-    On a terminal, raw mode keeps bytes such as 0x03 and 0x13 from being eaten, and standard error goes nowhere, for
-    whatever is written there is an answer to Prosody.
+    No signal may end the process with another status than 0, for then Prosody never starts it again. On a terminal,
+    raw mode keeps bytes such as 0x03 and 0x13 from being eaten, what a keyboard can send is ignored, and standard error
+    goes nowhere, for whatever is written there is an answer to Prosody.
     """
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    if not os.isatty(STDIN):
-        return False
-    for keyboard in (signal.SIGINT, signal.SIGTSTP, signal.SIGQUIT, signal.SIGTTOU):
-        signal.signal(keyboard, signal.SIG_IGN)
-    if os.isatty(STDERR):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, STDERR)
-        os.close(nowhere)
-    with contextlib.suppress(termios.error):  # the other end may be gone already; the first read will tell
-        tty.setraw(STDIN)
-    return True
+    on_terminal = os.isatty(STDIN)
+    for number in _ENDING:
+        signal.signal(number, lambda *_: os._exit(0))
+    for number in _KEYBOARD if on_terminal else ():
+        signal.signal(number, signal.SIG_IGN)
+    if on_terminal:
+        if os.isatty(STDERR):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, STDERR)
+            os.close(nowhere)
+        with contextlib.suppress(termios.error):  # the other end may be gone already; the first read will tell
+            tty.setraw(STDIN)
+    return on_terminal
 
 
 def discard_input() -> None:
@@ -45,6 +49,22 @@ def discard_input() -> None:
         termios.tcflush(STDIN, termios.TCIFLUSH)
 
 
-def more_waits(*, settle: bool = False) -> bool:
-    """Whether there is more to read at once, or after the moment in which the rest of a burst arrives."""
-    return bool(select.select([STDIN], [], [], _SETTLE if settle else 0)[0])
+def more_waits(seconds: float = 0) -> bool:
+    """Whether there is something to read, at once or within so many seconds."""
+    return bool(select.select([STDIN], [], [], seconds)[0])
+
+
+def when_nobody_reads(act: Callable[[], object]) -> None:
+    """Calls a function, in a thread of its own, when the other end of standard output is closed.
+
+    An XMPP server that gives up a helper closes its end, and so does one that ends. The helper may be waiting for the
+    directory just then, and would be one more of those that pile up behind a restarted server.
+    """
+
+    def watch() -> None:
+        output = select.poll()
+        output.register(STDOUT, 0)  # errors and hang-ups are always told
+        output.poll()
+        act()
+
+    threading.Thread(target=watch, name="output", daemon=True).start()
