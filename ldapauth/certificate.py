@@ -5,7 +5,6 @@ import ssl
 
 from pyasn1.codec.der import decoder
 from pyasn1.error import PyAsn1Error
-from pyasn1.type import useful
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
@@ -30,15 +29,14 @@ def first(text: str) -> bytes | None:
 def is_valid_now(der: bytes) -> bool:
     """Whether this moment is within a certificate's validity; False for what is no certificate.
 
-    Source: RFC 5280 4.1.
+    Source: RFC 5280 4.1.2.5.
     """
+    from pyasn1_modules import rfc5280  # noqa: PLC0415 - large, and few ever ask
+
     try:
-        certificate, _ = decoder.decode(der)
-        # Of the fields of tbsCertificate, validity is the one sequence that begins with a time.
-        for field in certificate[0].values():
-            begin = field[0] if hasattr(field, "values") and len(field) == 2 else None
-            if isinstance(begin, useful.UTCTime | useful.GeneralizedTime):
-                return bool(begin.asDateTime <= dt.datetime.now(dt.UTC) <= field[1].asDateTime)
-    except (PyAsn1Error, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        certificate, _ = decoder.decode(der, asn1Spec=rfc5280.Certificate())
+        validity = certificate["tbsCertificate"]["validity"]
+        begin, end = (validity[name].getComponent().asDateTime for name in ("notBefore", "notAfter"))
+    except (PyAsn1Error, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
         return False
-    return False
+    return bool(begin <= dt.datetime.now(dt.UTC) <= end)

@@ -59,7 +59,7 @@ def _handler(target: str) -> tuple[logging.Handler, str]:
             return _formatted(syslog, logging.Formatter("ldapauth[%(process)d]: %(levelname)s %(message)s")), "syslog"
         if target != "none":
             return _formatted(logging.handlers.WatchedFileHandler(target), plain), target
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in a file's name
         return logging.NullHandler(), f"nowhere ({target} can't be opened)"
     return logging.NullHandler(), "nowhere"
 

@@ -1,0 +1,1 @@
+"""Tests of `ldapauth.directory`, module by module."""

@@ -1,0 +1,270 @@
+"""The log: nothing that a stranger sends can forge a field, a line or a command to a terminal."""
+
+import json
+import logging
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ldapauth import log
+from ldapauth.config import Log
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For whatever runs on a busy machine: that it takes long is no failure."""
+
+LOGGER = logging.getLogger("ldapauth.test")
+MARKER = "s3cr3t-marker"
+
+HOSTILE = {
+    "line break": "juliet\nevent=check_password verdict=accepted",
+    "carriage return": "juliet\r2026-01-01 INFO event=forged",
+    "quote": 'juliet" verdict="accepted',
+    "only a quote": '"',
+    "backslash": 'juliet\\" verdict="accepted',
+    "trailing backslash": "juliet\\",
+    "equals sign": "verdict=accepted",
+    "space": "juliet verdict",
+    "outer spaces": " juliet ",
+    "tab": "juliet\tcapulet",
+    "NUL": "juliet\0",
+    "terminal: colour": "\x1b[31mjuliet\x1b[0m",
+    "terminal: title": "\x1b]0;juliet\x07",
+    "terminal: C1 escape": "\x9b2Jjuliet",
+    "next line": "juliet\x85verdict=accepted",
+    "line separator": "juliet\u2028verdict=accepted",
+    "delete": "juliet\x7f\x7f",
+    "right to left": "juliet\u202etpecca",
+    "accents": "юлия",
+    "beyond the BMP": "\U0001f339",
+    "lone surrogate": "juliet\udcff",
+    "percent": "%s %(levelname)s %n",
+    "braces": "{user}",
+    "escaped already": "\\u000a",
+}
+CONTROL_CHARACTERS = {f"U+{code:04X}": chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+_FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "=\\]+)(?: |$)')
+
+
+def parse(line: str) -> dict[str, str]:
+    """The fields of a line in logfmt; a line that is anything else is a failure."""
+    fields: dict[str, str] = {}
+    position = 0
+    while position < len(line):
+        match = _FIELD.match(line, position)
+        assert match, f"not logfmt: {line!r}"
+        name, value = match.groups()
+        assert name not in fields
+        fields[name] = json.loads(value) if value.startswith('"') else value
+        position = match.end()
+    return fields
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Puts the loggers back as they were, and closes what a test has opened."""
+    root = logging.getLogger(log.ROOT)
+    before = (root.handlers[:], root.level, root.propagate, logging.raiseExceptions)
+    yield
+    for handler in root.handlers:
+        if handler not in before[0]:
+            handler.close()
+    root.handlers[:], root.level, root.propagate, logging.raiseExceptions = before
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A log file, to which the log goes."""
+    path = tmp_path / "ldapauth.log"
+    assert log.configure(Log(target=str(path))) == str(path)
+    return path
+
+
+def logged(file: Path) -> list[dict[str, str]]:
+    """The fields of each line of a log file, which is seen to be plain ASCII."""
+    text = file.read_bytes().decode("ascii")
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    return [parse(re.sub(r"^\S+ \S+ [A-Z]+ ", "", line)) for line in text.removesuffix("\n").split("\n")]
+
+
+@pytest.mark.parametrize(
+    "value", [*HOSTILE.values(), *CONTROL_CHARACTERS.values()], ids=[*HOSTILE, *CONTROL_CHARACTERS]
+)
+def test_hostile_values_come_back_as_they_were(file: Path, value: str) -> None:
+    """A hostile name stays one field of one line of printable ASCII, from which it can be read as it was."""
+    log.event(LOGGER, logging.INFO, "check_password", user=value, verdict="refused", reason=value)
+    assert logged(file) == [{"event": "check_password", "user": value, "verdict": "refused", "reason": value}]
+
+
+@UNTIMED
+@given(st.lists(st.text(st.characters(exclude_categories=()), min_size=1), min_size=1, max_size=4))
+def test_any_values_come_back_as_they_were(values: list[str]) -> None:
+    """Any values side by side are told apart again, and make one line of printable ASCII."""
+    fields = dict(zip("abcd", values, strict=False))
+    line = " ".join(f"{key}={log.quoted(value)}" for key, value in fields.items())
+    assert line.isascii()
+    assert line.isprintable()
+    assert parse(line) == fields
+
+
+@pytest.mark.parametrize(
+    "value", ["juliet", "example.com", "1.5", "no-such-user", "ldaps://[::1]:636", "{user}", "100%"]
+)
+def test_plain_values_are_not_quoted(value: str) -> None:
+    """A value that can't be misread stands as it is."""
+    assert log.quoted(value) == value
+
+
+def test_empty_fields_are_left_out(file: Path) -> None:
+    """A field without a value is not in the line."""
+    log.event(LOGGER, logging.INFO, "user_exists", user="juliet", reason="")
+    assert logged(file) == [{"event": "user_exists", "user": "juliet"}]
+
+
+def test_lines_follow_one_another(file: Path) -> None:
+    """Each event is a line of its own, in order."""
+    for user in HOSTILE.values():
+        log.event(LOGGER, logging.INFO, "user_exists", user=user)
+    assert [fields["user"] for fields in logged(file)] == list(HOSTILE.values())
+
+
+def test_a_line_says_when_and_how_grave(file: Path) -> None:
+    """A line begins with the date, the time and the level."""
+    log.event(LOGGER, logging.WARNING, "server-failed")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING event=server-failed\n", file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_only_what_is_grave_enough_is_logged(tmp_path: Path, level: str, expected: list[str]) -> None:
+    """Events below the configured level are left out."""
+    target = tmp_path / "ldapauth.log"
+    log.configure(Log(target=str(target), level=level))  # type: ignore[arg-type] # one of the four
+    for name in ("debug", "info", "warning", "error"):
+        log.event(LOGGER, logging.getLevelNamesMapping()[name.upper()], name)
+    assert [fields["event"] for fields in logged(target)] == expected
+
+
+def test_a_file_that_was_moved_away_is_made_again(file: Path) -> None:
+    """After a rotation the log goes on in a new file of the old name."""
+    log.event(LOGGER, logging.INFO, "before")
+    moved = file.rename(file.with_suffix(".1"))
+    log.event(LOGGER, logging.INFO, "after")
+    assert logged(moved) == [{"event": "before"}]
+    assert logged(file) == [{"event": "after"}]
+
+
+def test_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the target stderr the lines go to standard error and none to standard output."""
+    assert log.configure(Log(target="stderr")) == "stderr"
+    log.event(LOGGER, logging.INFO, "ready")
+    captured = capsys.readouterr()
+    assert captured.err.endswith(" INFO event=ready\n")
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "stderr"), [("syslog", True), ("stderr", False)], ids=["asked for", "in place of stderr"]
+)
+def test_syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, *, stderr: bool) -> None:
+    """The lines go to syslog where it is asked for, and where standard error is a terminal that reads answers."""
+    address = tmp_path / "syslog"
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(address))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(address))
+        assert log.configure(Log(target=target), stderr=stderr) == "syslog"
+        log.event(LOGGER, logging.INFO, "ready", user="a\nb")
+        assert re.fullmatch(rb'<38>ldapauth\[\d+\]: INFO event=ready user="a\\nb"\0?', daemon.recv(4096))
+
+
+def test_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the target none nothing is written anywhere."""
+    assert log.configure(Log(target="none")) == "nowhere"
+    log.event(LOGGER, logging.ERROR, "bug")
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+UNOPENABLE = {
+    "a missing directory": "{directory}/missing/ldapauth.log",
+    "a directory": "{directory}",
+    "a file in a file": "{directory}/file/ldapauth.log",
+    "a name that is too long": "{directory}/" + "x" * 300,
+    "a name with a NUL": "{directory}/ldapauth\0.log",
+}
+
+
+@pytest.mark.parametrize("target", UNOPENABLE.values(), ids=UNOPENABLE)
+def test_what_can_not_be_opened_costs_no_login(tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
+    """A target that can't be opened is replaced by nothing, which the place in words says, and no event raises."""
+    (tmp_path / "file").touch()
+    target = target.format(directory=tmp_path)
+    assert log.configure(Log(target=target)) == f"nowhere ({target} can't be opened)"
+    log.event(LOGGER, logging.ERROR, "bug")
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_syslog_that_is_away_costs_no_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a syslog daemon events raise nothing and are lost, and once there is one it gets them."""
+    address = tmp_path / "syslog"
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(address))
+    log.configure(Log(target="syslog"))
+    log.event(LOGGER, logging.ERROR, "before")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(address))
+        log.event(LOGGER, logging.ERROR, "after")
+        assert b"event=after" in daemon.recv(4096)
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_target_replaces_the_one_before(tmp_path: Path, file: Path) -> None:
+    """After a second configuration nothing more goes where the first one sent it."""
+    first, second = logging.getLogger(log.ROOT).handlers[0], tmp_path / "second.log"
+    log.configure(Log(target=str(second)))
+    first.close()
+    log.event(LOGGER, logging.INFO, "ready")
+    assert file.read_text() == ""
+    assert logged(second) == [{"event": "ready"}]
+
+
+def raised(*, cause: bool = False) -> BaseException:
+    """An exception that was really raised, and whose text, notes and cause hold the marker."""
+    with pytest.raises(KeyError) as inner:
+        raise KeyError(MARKER)
+    inner.value.add_note(MARKER)
+    with pytest.raises(ValueError, match=MARKER) as outer:
+        raise ValueError(f"password {MARKER}") from (inner.value if cause else None)
+    outer.value.add_note(MARKER)
+    return outer.value
+
+
+@pytest.mark.parametrize("cause", [False, True], ids=["alone", "with a cause"])
+def test_a_bug_is_logged_without_its_text(file: Path, *, cause: bool) -> None:
+    """An unexpected exception is logged with its class and where it was raised, and never with its text."""
+    log.bug(LOGGER, raised(cause=cause))
+    text = file.read_text()
+    assert MARKER not in text
+    assert " ERROR event=bug error=ValueError " in text
+    assert re.search(rf"{re.escape(Path(__file__).name)}:\d+", logged(file)[0]["where"])
+
+
+def test_a_bug_that_was_never_raised_is_logged_all_the_same(file: Path) -> None:
+    """An exception without a traceback is logged by its class alone."""
+    log.bug(LOGGER, RuntimeError(MARKER))
+    assert logged(file) == [{"event": "bug", "error": "RuntimeError"}]
