@@ -37,6 +37,6 @@ def is_valid_now(der: bytes) -> bool:
         certificate, _ = decoder.decode(der, asn1Spec=rfc5280.Certificate())
         validity = certificate["tbsCertificate"]["validity"]
         begin, end = (validity[name].getComponent().asDateTime for name in ("notBefore", "notAfter"))
+        return bool(begin <= dt.datetime.now(dt.UTC) <= end)
     except (PyAsn1Error, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
         return False
-    return bool(begin <= dt.datetime.now(dt.UTC) <= end)

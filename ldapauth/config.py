@@ -142,7 +142,7 @@ class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One virtual host's directory: `[domains."…"]`; docs/configuration.md has every key's meaning."""
 
-    servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | str
     bind_dn: NonEmpty | None = None
     bind_password: Secret | None = None
     bind_password_file: NonEmpty | None = None
@@ -161,9 +161,12 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     insecure_skip_verify: bool = False
     connect_timeout: Seconds = 2.0
     deadline: Seconds = 4.0
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 16
+    idle_timeout: Seconds = 60.0
+    dn_cache_ttl: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
 
     def addresses(self) -> list[Server]:
-        """The servers, in the order of preference."""
+        """The servers, in the order of preference, where the configuration lists them."""
         return [Server.parse(url) for url in self.servers]
 
 
@@ -299,6 +302,8 @@ class _Reader:
         domain = self._with_file(domain, path, "bind_password")
         for name in ("ca_file", "client_cert", "client_key"):
             domain = self._with_path(domain, path, name)
+        if domain.client_key is not None and domain.client_cert is None:
+            self._problems.append(f"{path}.client_key: needs client_cert")
         self._problems += [f"{path}.{problem}" for problem in (*_binding(domain), *_searching(domain), *_wire(domain))]
         return domain
 
@@ -374,6 +379,9 @@ def _searching(domain: Domain) -> Iterator[str]:
 
 def _wire(domain: Domain) -> Iterator[str]:
     """What is wrong with the servers and the way to them."""
+    if isinstance(domain.servers, str):
+        yield from _srv(domain)
+        return
     schemes = set()
     for index, url in enumerate(domain.servers):
         try:
@@ -389,8 +397,14 @@ def _wire(domain: Domain) -> Iterator[str]:
             )
     if domain.start_tls and schemes and "ldap" not in schemes:
         yield "start_tls: is for ldap:// servers, and there is none"
-    if domain.client_key is not None and domain.client_cert is None:
-        yield "client_key: needs client_cert"
+
+
+def _srv(domain: Domain) -> Iterator[str]:
+    """What is wrong with servers that DNS is to list."""
+    if not re.fullmatch(r"srv:[^:/\s]+", str(domain.servers)):
+        yield 'servers: expected a list of URLs, or "srv:" and a domain'
+    if not (domain.start_tls or domain.insecure_plaintext):
+        yield "servers: DNS lists plain LDAP servers: use start_tls = true, or (not advised) insecure_plaintext = true"
 
 
 def _given(domain: Domain) -> set[str]:

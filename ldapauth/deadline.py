@@ -36,6 +36,10 @@ class Deadline:
         """This deadline, or so many seconds after the same start if that is sooner."""
         return Deadline(self._start, min(self._end, self._start + seconds))
 
+    def at_most(self, seconds: float) -> "Deadline":
+        """This deadline, or so many seconds from now if that is sooner."""
+        return Deadline(self._start, min(self._end, now() + seconds))
+
     def sooner_by(self, seconds: float) -> "Deadline":
         """The deadline that many seconds before this one."""
         return Deadline(self._start, self._end - seconds)

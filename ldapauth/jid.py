@@ -9,6 +9,7 @@ import re
 MAX_NAME = 1023
 """Bytes: the limit of a local part (RFC 7622 3.3); the unescaped name is never longer than the escaped one."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile(r"\\(20|22|26|27|2f|3a|3c|3e|40|5c)")  # XEP-0106 4.2: lower-case digits only
 
 
@@ -28,4 +29,4 @@ def possible(name: str) -> bool:
         encoded = name.encode()
     except UnicodeEncodeError:  # a lone surrogate
         return False
-    return len(encoded) <= MAX_NAME and not any(ord(character) < 0x20 or ord(character) == 0x7F for character in name)
+    return len(encoded) <= MAX_NAME and not _CONTROL.search(name)

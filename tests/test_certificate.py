@@ -88,6 +88,22 @@ def test_a_certificate_without_a_subject_can_be_valid() -> None:
     assert certificate.is_valid_now(certificate_for(NOW - DAY, NOW + DAY, NOBODY))
 
 
+ODD_TIMES = {
+    "no time zone": b"\x17\x0c260101000000" + b"\x18\x0e20600101000000",
+    "an offset of more than a day": b"\x17\x0d26112104-9999" + b"\x17\x0d49112104-9999",
+    "no such day": b"\x17\x0d260230000000Z" + b"\x17\x0d490230000000Z",
+    "letters": b"\x17\x0dabcdefghijklZ" + b"\x17\x0dabcdefghijklZ",
+}
+
+
+@pytest.mark.parametrize("times", ODD_TIMES.values(), ids=ODD_TIMES)
+def test_times_that_are_not_as_they_must_be(times: bytes) -> None:
+    """A certificate whose times are not written as RFC 5280 4.1.2.5 demands is not valid, and raises nothing."""
+    der = certificate_for(NOW - DAY, NOW + DAY)
+    start = der.index(b"\x17\x0d")
+    assert not certificate.is_valid_now(der[:start] + times + der[start + len(times) :])
+
+
 @pytest.mark.parametrize(
     "der",
     [b"", b"\0", b"garbage", b"\x30\x00", b"\x30\x80", b"\x30\x84\xff\xff\xff\xff", b"\x30\x80" * 5000, b"\x04\x01x"],

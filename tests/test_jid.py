@@ -114,8 +114,8 @@ def test_the_name_is_never_longer_than_the_local_part(local_part: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["j", "juliet", "d'artagnan", "a b", " ", "*)(uid=*", "ромео", "\u0085", "a" * MAX_NAME, "é" * (MAX_NAME // 2)],
-    ids=["short", "plain", "quote", "space", "only a space", "filter", "Cyrillic", "C1", "longest", "longest in UTF-8"],
+    ["j", "juliet", "d'artagnan", "a b", " ", "*)(uid=*", "ромео", "a" * MAX_NAME, "é" * (MAX_NAME // 2)],
+    ids=["short", "plain", "quote", "space", "only a space", "filter", "Cyrillic", "longest", "longest in UTF-8"],
 )
 def test_names_that_can_be(name: str) -> None:
     """A name that is neither empty nor too long and has no control character is for the directory to judge."""
@@ -126,6 +126,7 @@ def test_names_that_can_be(name: str) -> None:
     "name",
     [
         "",
+        "a\u0085b",
         "a" * (MAX_NAME + 1),
         "é" * (MAX_NAME // 2 + 1),
         "a\ud800b",
@@ -134,5 +135,5 @@ def test_names_that_can_be(name: str) -> None:
     ids=ascii,
 )
 def test_names_that_can_not_be(name: str) -> None:
-    """A name that is empty, too long in bytes, not valid Unicode or has a C0 control character is nobody's."""
+    """A name that is empty, too long in bytes, not valid Unicode or has a control character is nobody's."""
     assert not possible(name)

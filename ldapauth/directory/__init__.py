@@ -7,22 +7,25 @@ Everything raises `DirectoryUnavailable` when no server gave an answer that can 
 """
 
 import contextlib
+import math
 from typing import Any
 
 from ldapauth.config import Domain, domain_path
-from ldapauth.deadline import Deadline
-from ldapauth.errors import ConfigurationError, DirectoryUnavailable, NotAllowed
+from ldapauth.deadline import Deadline, now
+from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavailable
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 
 from . import wire
 from .connection import Connection
-from .password import PasswordChange, check
+from .password import PasswordChange, check, replace
 from .pool import Pool
 from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named
 
 __all__ = ["Directory", "User"]
 
 CERTIFICATE = "userCertificate;binary"  # RFC 4523 2.1
+
+_MOST_KNOWN = 10_000  # names that are remembered with their DNs
 
 _SIZE_LIMIT = 2  # entries: two are as ambiguous as a thousand
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
@@ -59,6 +62,9 @@ class Directory:
         }
         parse.done()
         self._password = PasswordChange(settings.password_change)
+        self._known = _KnownNames(settings.dn_cache_ttl)
+        self._queries: dict[tuple[str, ...], wire.Search] = {}
+        self._time_limit = math.ceil(settings.deadline)  # a courtesy to the server; our own limit is exact
         self._pool = Pool(domain_path(name), settings)
 
     def find(self, user: User, deadline: Deadline) -> str | Reason:
@@ -68,17 +74,35 @@ class Directory:
 
     def check_password(self, user: User, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets the user bind with the password, which must not be empty."""
-        if self._user_dn is not None:
-            return self._bind_unsearched(self._user_dn, user, password, deadline)
+        template = self._user_dn
+        if template is not None:
+            return self._pool.verify(
+                lambda connection, limit: self._bind_unsearched(connection, template, user, password, limit), deadline
+            )
+        known, refused = self._known.get(user), None
+        if known is not None:
+            verdict = self.verify(known, password, deadline)
+            if verdict.accepted:
+                return verdict
+            refused = verdict
+            self._known.forget(user)  # the user may have been moved since
         dn = self.find(user, deadline)
         if isinstance(dn, Reason):
             return Verdict(dn)
-        return self.verify(dn, password, deadline)
+        if (
+            refused is not None and dn == known
+        ):  # this password has been tried, and a second try would be counted as well
+            return refused
+        verdict = self.verify(dn, password, deadline)
+        if verdict.accepted:
+            self._known.put(user, dn)
+        return verdict
 
     def verify(self, dn: str, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets this DN bind with the password, which must not be empty."""
-        with self._pool.verifying(deadline) as connection:
-            return _bind_verdict(connection, connection.bind(dn, password, deadline))
+        return self._pool.verify(
+            lambda connection, limit: _bind_verdict(connection, connection.bind(dn, password, limit)), deadline
+        )
 
     def certificates(self, user: User, deadline: Deadline) -> list[bytes] | Reason:
         """The user's certificates in DER form, or why there is no such user."""
@@ -94,8 +118,8 @@ class Directory:
         Raises:
             ChangeRefused: The directory does not do it.
         """
-        with self._pool.searching(deadline) as connection:
-            self._password.replace(connection, dn, password, deadline)
+        way = self._pool.read(self._password.chosen, deadline)
+        self._pool.change(lambda connection, limit: replace(connection, way, dn, password, limit), deadline)
 
     def add(self, user: User, password: str, deadline: Deadline) -> None:
         """Makes an entry with the password. Where the password is refused, no entry stays behind.
@@ -106,17 +130,23 @@ class Directory:
         dn = self._new_dn.fill(user)
         attributes: dict[str, Any] = {"objectClass": list(self._settings.register.object_classes)}
         attributes |= {key: template.fill(user).encode() for key, template in self._new_attributes.items()}
-        with self._pool.searching(deadline) as connection:
-            by_server = self._password.by_server(connection, deadline)
-            if not by_server:
-                attributes["userPassword"] = password.encode()
-            check(connection, connection.rare(lambda ldap: ldap.add(dn, attributes=attributes)[1], deadline), password)
-            if by_server:
-                try:
-                    self._password.replace(connection, dn, password, deadline)
-                except BaseException:
-                    self._undo_add(dn, deadline)
-                    raise
+        way = self._pool.read(self._password.chosen, deadline)
+        if way == "modify":
+            attributes["userPassword"] = password.encode()
+
+        def make(connection: Connection, limit: Deadline) -> None:
+            check(connection, connection.rare(lambda ldap: ldap.add(dn, attributes=attributes)[1], limit), password)
+
+        self._pool.change(make, deadline)
+        if way == "modify":
+            return
+        try:
+            self._pool.change(lambda connection, limit: replace(connection, way, dn, password, limit), deadline)
+        except BaseException:
+            # Without a password nobody can log in with it, so what can't be undone is only untidy.
+            with contextlib.suppress(ChangeRefused, DirectoryUnavailable):
+                self.delete(dn, deadline)
+            raise
 
     def delete(self, dn: str, deadline: Deadline) -> None:
         """Deletes an entry.
@@ -124,19 +154,19 @@ class Directory:
         Raises:
             ChangeRefused: The directory does not do it.
         """
-        with self._pool.searching(deadline) as connection:
-            check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], deadline))
 
-    def _undo_add(self, dn: str, deadline: Deadline) -> None:
-        """Deletes an entry that was just made and has no password; without one nobody can log in with it."""
-        with contextlib.suppress(NotAllowed, DirectoryUnavailable):
-            self.delete(dn, deadline)
+        def remove(connection: Connection, limit: Deadline) -> None:
+            check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit))
+
+        self._pool.change(remove, deadline)
 
     def _find(self, user: User, more: tuple[str, ...], deadline: Deadline) -> wire.Entry | Reason:
-        with self._pool.searching(deadline) as connection:
-            if self._user_dn is not None:
-                return self._read(connection, self._user_dn, user, more, deadline)
-            return self._search(connection, user, more, deadline)
+        template = self._user_dn
+        if template is not None:
+            return self._pool.read(
+                lambda connection, limit: self._read(connection, template, user, more, limit), deadline
+            )
+        return self._pool.read(lambda connection, limit: self._search(connection, user, more, limit), deadline)
 
     def _search(
         self, connection: Connection, user: User, more: tuple[str, ...], deadline: Deadline
@@ -144,14 +174,7 @@ class Directory:
         """The one entry that the filter finds and that is named so."""
         assert self._filter is not None  # noqa: S101 - for the type checker: without user_dn there is a filter
         naming = self._filter.naming
-        query = wire.Search(
-            self._base.fill(user).encode(),
-            self._settings.scope,
-            (*_names(naming), *more),
-            _SIZE_LIMIT,
-            _whole(deadline),
-        )
-        entries, result = connection.search(query, self._filter.encode(user), deadline)
+        entries, result = connection.search(self._query(user, more), self._filter.encode(user), deadline)
         if result.code == _NO_SUCH_OBJECT and not self._base.constant:
             return Reason.NO_SUCH_USER  # no directory tree for this domain
         if len(entries) > 1:
@@ -162,12 +185,24 @@ class Directory:
             return Reason.NO_SUCH_USER
         return _named(connection, user, naming, entries[0], more)
 
+    def _query(self, user: User, more: tuple[str, ...]) -> wire.Search:
+        """The search around the filter, encoded once for all users where the base DN is the same for all."""
+        query = self._queries.get(more)
+        if query is None:
+            assert self._filter is not None  # noqa: S101 - as above
+            names = (*_names(self._filter.naming), *more)
+            base = self._base.fill(user).encode()
+            query = wire.Search(base, self._settings.scope, names, _SIZE_LIMIT, self._time_limit)
+            if self._base.constant:
+                self._queries[more] = query
+        return query
+
     def _read(
         self, connection: Connection, template: DnTemplate, user: User, more: tuple[str, ...], deadline: Deadline
     ) -> wire.Entry | Reason:
         """The entry at the DN that the template gives."""
         naming = template.naming()
-        query = wire.Search(template.fill(user).encode(), "base", (*_names(naming), *more), 1, _whole(deadline))
+        query = wire.Search(template.fill(user).encode(), "base", (*_names(naming), *more), 1, self._time_limit)
         entries, result = connection.search(query, _ANY_OBJECT, deadline)
         if result.code in (_NO_SUCH_OBJECT, _INVALID_DN) or (result.code == _SUCCESS and not entries):
             return Reason.NO_SUCH_USER
@@ -175,25 +210,50 @@ class Directory:
             raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({_said(result)})")
         return _named(connection, user, naming, entries[0], more)
 
-    def _bind_unsearched(self, template: DnTemplate, user: User, password: str, deadline: Deadline) -> Verdict:
+    def _bind_unsearched(
+        self, connection: Connection, template: DnTemplate, user: User, password: str, deadline: Deadline
+    ) -> Verdict:
         """Binds as the template's DN; then reads the entry, if the user may, to see that it is named so.
 
         Where the user may not read the own entry, only names that no directory takes for another's are accepted.
         """
-        with self._pool.verifying(deadline) as connection:
-            verdict = _bind_verdict(connection, connection.bind(template.fill(user), password, deadline))
-            if not verdict.accepted:
-                return verdict
-            found: wire.Entry | Reason
-            try:
-                found = self._read(connection, template, user, (), deadline)
-            except DirectoryUnavailable:
-                if connection.closed:
-                    raise
-                found = Reason.NO_SUCH_USER
+        verdict = _bind_verdict(connection, connection.bind(template.fill(user), password, deadline))
+        if not verdict.accepted:
+            return verdict
+        found: wire.Entry | Reason
+        try:
+            found = self._read(connection, template, user, (), deadline)
+        except DirectoryUnavailable:
+            if connection.closed:
+                raise
+            found = Reason.NO_SUCH_USER
         if found is Reason.NO_SUCH_USER and is_canonical(user.name):
             return verdict
         return Verdict(Reason.OTHER_NAME) if isinstance(found, Reason) else verdict
+
+
+class _KnownNames:
+    """Names and their DNs, remembered for some seconds; for none at all when the time to live is 0."""
+
+    def __init__(self, ttl: float) -> None:
+        self._ttl = ttl
+        self._known: dict[User, tuple[str, float]] = {}
+
+    def get(self, user: User) -> str | None:
+        """The DN of a user, if it is known and fresh."""
+        dn, until = self._known.get(user, ("", 0.0))
+        return dn if now() < until else None
+
+    def put(self, user: User, dn: str) -> None:
+        """Remembers a DN; when there are too many, none of the old ones is worth a search for the oldest."""
+        if self._ttl:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[user] = (dn, now() + self._ttl)
+
+    def forget(self, user: User) -> None:
+        """Forgets a DN."""
+        self._known.pop(user, None)
 
 
 class _Templates:
@@ -288,8 +348,3 @@ def _without(entry: wire.Entry, more: tuple[str, ...]) -> wire.Entry:
 
 def _is_certificate(name: str) -> bool:
     return name.lower().partition(";")[0] == "usercertificate"
-
-
-def _whole(deadline: Deadline) -> int:
-    """What remains in whole seconds, rounded up: the server's time limit is a courtesy to it, ours is exact."""
-    return int(deadline.remaining()) + 1

@@ -6,21 +6,27 @@ it gives result codes, and `DirectoryUnavailable` when no answer can be had.
 """
 
 import contextlib
+import os
+import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import ldap3
 
 from ldapauth.config import Server
-from ldapauth.deadline import Deadline
+from ldapauth.deadline import Deadline, now
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 
 from . import wire
 
 _RECEIVE = 65536
+
+_FAILURES = (OSError, wire.ProtocolError, DirectoryUnavailable)  # ssl.SSLError and TimeoutError are OSErrors
+
+_ELSEWHERE = {51: "busy", 52: "unavailable"}  # RFC 4511 A.2: the server did nothing and says so
 _T = TypeVar("_T")
 
 
@@ -40,14 +46,21 @@ class Connection:
     """A connection that is open. Not for two threads at once.
 
     After any exception the connection is closed: what it would say next might answer another question.
+
+    Attributes:
+        server: Where it goes.
+        closed: Whether it is of no more use.
+        sent: Whether anything has been sent since this was last set to False by whoever uses the connection.
     """
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.server = server
+        self.closed = False
+        self.sent = False
         self._socket = sock
         self._reader = wire.Reader()
         self._last_id = 0
-        self.closed = False
+        self._opened = self._used = now()
 
     @classmethod
     def open(cls, server: Server, transport: Transport, tls: ssl.SSLContext, deadline: Deadline) -> "Connection":
@@ -58,18 +71,18 @@ class Connection:
         Raises:
             DirectoryUnavailable: It can't be had; the text names the server and says why.
         """
-        limit = Deadline.after(min(transport.connect_timeout, deadline.remaining()))
-        with _named(server):
-            sock = _connect(server, limit)
-            connection = cls(server, sock)
-            try:
-                if server.scheme == "ldaps":
-                    connection._wrap(tls, limit)
-                elif server.scheme == "ldap" and transport.start_tls:
-                    connection._start_tls(tls, limit)
-            except BaseException:
-                connection.close()
-                raise
+        limit = deadline.at_most(transport.connect_timeout)
+        try:
+            connection = cls(server, _connect(server, limit))
+        except _FAILURES as error:
+            raise _translated(server, error) from None
+        try:
+            if server.scheme == "ldaps":
+                connection._wrap(tls, limit)
+            elif server.scheme == "ldap" and transport.start_tls:
+                connection._start_tls(tls, limit)
+        except _FAILURES as error:
+            raise connection._failed(error) from None
         return connection
 
     def bind(self, dn: str, password: str, deadline: Deadline) -> wire.Result:
@@ -80,12 +93,13 @@ class Connection:
         """
         # surrogateescape: a DN goes back to the server byte for byte as it came, valid UTF-8 or not
         encoded = dn.encode("utf-8", "surrogateescape")
-        with self._exchange():
-            self._send(wire.bind_request(self._next_id(), encoded, password.encode()), deadline)
-            message = self._receive(deadline)
-            if not isinstance(message, wire.Result) or message.kind != "bind":
-                raise wire.ProtocolError("something else came for the answer to a bind")
-            return message
+        try:
+            message = self._ask(wire.bind_request(self._next_id(), encoded, password.encode()), deadline)
+            result = _end_of("bind", message)
+        except _FAILURES as error:
+            raise self._failed(error) from None
+        self._answered()
+        return result
 
     def search(
         self, query: wire.Search, search_filter: bytes, deadline: Deadline
@@ -96,16 +110,17 @@ class Connection:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
         entries: list[wire.Entry] = []
-        with self._exchange():
-            self._send(wire.search_request(self._next_id(), query, search_filter), deadline)
-            while True:
-                message = self._receive(deadline)
+        try:
+            message = self._ask(wire.search_request(self._next_id(), query, search_filter), deadline)
+            while not isinstance(message, wire.Result):
                 if isinstance(message, wire.Entry):
                     entries.append(message)
-                elif isinstance(message, wire.Result):
-                    if message.kind != "search":
-                        raise wire.ProtocolError("something else came for the end of a search")
-                    return entries, message
+                message = self._receive(deadline)
+            result = _end_of("search", message)
+        except _FAILURES as error:
+            raise self._failed(error) from None
+        self._answered()
+        return entries, result
 
     def rare(self, call: Callable[[Any], _T], deadline: Deadline) -> _T:
         """Has ldap3 do what is too rare for `wire.py`: `call` gets an `ldap3.Connection` on this socket.
@@ -113,15 +128,38 @@ class Connection:
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
-        with self._exchange():
-            borrowed = self._borrowed(deadline)
-            try:
-                return call(borrowed)
-            except (DirectoryUnavailable, wire.ProtocolError, OSError):
-                raise
-            except Exception as error:  # noqa: BLE001 - garbage makes ldap3 and pyasn1 raise whatever they like
-                # their texts may show what was sent; the class says what happened
-                raise wire.ProtocolError(f"no answer to ldap3: {type(error).__name__}") from None
+        try:
+            answer = call(self._borrowed(deadline))
+        except _FAILURES as error:
+            raise self._failed(error) from None
+        except Exception as error:  # noqa: BLE001 - see the next line
+            # Garbage makes ldap3 and pyasn1 raise whatever they like, and their texts may show what was sent.
+            raise self._failed(wire.ProtocolError(f"no answer to ldap3: {type(error).__name__}")) from None
+        self._answered()
+        return answer
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last answer."""
+        return now() - self._used
+
+    def fit(self, idle_limit: float, max_age: float) -> bool:
+        """Whether it may be used for another question: not too old, not idle for too long, and not closing.
+
+        A server says nothing unasked but that it ends the connection, so one on which something waits is dead.
+        """
+        moment = now()
+        if self.closed or moment - self._used > idle_limit or moment - self._opened > max_age:
+            return False
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return not waiting.poll(0)
+
+    def abandon(self) -> None:
+        """Closes this process's end without a word: after a fork the connection is the parent's."""
+        self.closed = True
+        with contextlib.suppress(OSError):
+            os.close(self._socket.detach())
 
     def close(self) -> None:
         """Says goodbye where it can be said at once, and closes."""
@@ -139,7 +177,7 @@ class Connection:
         borrowed = ldap3.Connection(
             server, client_strategy=ldap3.SAFE_SYNC, auto_referrals=False, check_names=False, raise_exceptions=False
         )
-        borrowed.socket = _TimedSocket(self._socket, deadline)
+        borrowed.socket = _TimedSocket(self, self._socket, deadline)
         borrowed.closed = False
         borrowed.listening = True
         borrowed.strategy._outstanding = {}  # noqa: SLF001 - there is no public way to hand ldap3 a socket
@@ -167,9 +205,12 @@ class Connection:
         self._last_id += 1
         return self._last_id
 
-    def _send(self, request: bytes, deadline: Deadline) -> None:
+    def _ask(self, request: bytes, deadline: Deadline) -> wire.Message:
+        """Sends a request and takes the first message of its answer."""
         self._socket.settimeout(deadline.remaining())
         self._socket.sendall(request)
+        self.sent = True
+        return self._receive(deadline)
 
     def _receive(self, deadline: Deadline) -> wire.Message:
         """The next message that answers the last request."""
@@ -179,35 +220,38 @@ class Connection:
                 self._socket.settimeout(deadline.remaining())
                 data = self._socket.recv(_RECEIVE)
                 if not data:
-                    raise DirectoryUnavailable("the server closed the connection")
+                    raise wire.ProtocolError("the server closed the connection")
                 self._reader.feed(data)
             elif isinstance(message, wire.Intermediate):
                 continue
             elif message.message_id != self._last_id:
                 raise wire.ProtocolError(_unasked(message))
+            elif isinstance(message, wire.Result) and message.code in _ELSEWHERE:
+                self.sent = False  # nothing was done, so it may be asked for elsewhere
+                raise wire.ProtocolError(f"the server can't answer now (result {message.code}): {message.message}")
             else:
                 return message
 
-    @contextlib.contextmanager
-    def _exchange(self) -> Iterator[None]:
-        """Closes the connection when a question on it goes wrong, and says so as `DirectoryUnavailable`.
+    def _answered(self) -> None:
+        """Notes that a question was answered.
 
         Bytes beyond the answer are most likely a notice of disconnection: the answer stands, the connection is done.
         """
-        try:
-            with _named(self.server):
-                yield
-        except BaseException:
-            self.close()
-            raise
+        self._used = now()
         if not self._reader.empty:
             self.close()
+
+    def _failed(self, error: Exception) -> DirectoryUnavailable:
+        """Closes the connection, on which a question went wrong, and gives the exception that says so."""
+        self.close()
+        return _translated(self.server, error)
 
 
 class _TimedSocket:
     """What ldap3 needs of a socket, each wait limited by what remains of the deadline, and what it reads in all."""
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, connection: Connection, sock: socket.socket, deadline: Deadline) -> None:
+        self._connection = connection
         self._socket = sock
         self._deadline = deadline
         self._received = 0
@@ -215,6 +259,7 @@ class _TimedSocket:
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._deadline.remaining())
         self._socket.sendall(data)
+        self._connection.sent = True
 
     def recv(self, size: int) -> bytes:
         self._socket.settimeout(self._deadline.remaining())
@@ -234,30 +279,25 @@ class _TimedSocket:
         """Likewise."""
 
 
-@contextlib.contextmanager
-def _named(server: Server) -> Iterator[None]:
-    """Turns whatever goes wrong with a server into `DirectoryUnavailable` with its name in front."""
-    try:
-        yield
-    except DeadlineExceeded as error:
-        raise DeadlineExceeded(_prefixed(server, str(error))) from None
-    except DirectoryUnavailable as error:
-        raise DirectoryUnavailable(_prefixed(server, str(error))) from None
-    except TimeoutError:
-        raise DeadlineExceeded(f"{server}: no answer in time") from None
-    except ssl.SSLCertVerificationError as error:
-        raise DirectoryUnavailable(f"{server}: the certificate is not accepted: {error.verify_message}") from None
-    except ssl.SSLError as error:
-        raise DirectoryUnavailable(f"{server}: TLS failed: {error.reason or error}") from None
-    except OSError as error:
-        raise DirectoryUnavailable(f"{server}: {error.strerror or error}") from None
-    except wire.ProtocolError as error:
-        raise DirectoryUnavailable(f"{server}: {error}") from None
+def _end_of(kind: str, message: wire.Message) -> wire.Result:
+    """The message, if it is what such an operation ends with."""
+    if not isinstance(message, wire.Result) or message.kind != kind:
+        raise wire.ProtocolError(f"something else came for the end of a {kind}")
+    return message
 
 
-def _prefixed(server: Server, text: str) -> str:
-    """The text with the server's name in front, once."""
-    return text if text.startswith(f"{server}: ") else f"{server}: {text}"
+def _translated(server: Server, error: Exception) -> DirectoryUnavailable:
+    """What went wrong with a server, with its name in front."""
+    if isinstance(error, DirectoryUnavailable):
+        text = str(error)
+        return type(error)(text if text.startswith(f"{server}: ") else f"{server}: {text}")
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded(f"{server}: no answer in time")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return DirectoryUnavailable(f"{server}: the certificate is not accepted: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        return DirectoryUnavailable(f"{server}: TLS failed: {error.reason or error}")
+    return DirectoryUnavailable(f"{server}: {getattr(error, 'strerror', None) or error}")
 
 
 def _unasked(message: wire.Message) -> str:
@@ -280,9 +320,18 @@ def _connect(server: Server, limit: Deadline) -> socket.socket:
             if index == len(addresses) - 1:
                 raise
         else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _keep_alive(sock)
             return sock
     raise DirectoryUnavailable("the name has no address")
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Has the kernel find out within a minute that the other end is gone, and send what is small at once."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):  # not on every system
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _connected(family: int, address: Any, timeout: float) -> socket.socket:

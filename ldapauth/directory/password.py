@@ -17,6 +17,8 @@ from .connection import Connection
 
 _log = logging.getLogger(__name__)
 
+Way = Literal["modify", "extended"]
+
 PASSWORD_MODIFY = "1.3.6.1.4.1.4203.1.11.1"  # noqa: S105 - RFC 3062's OID
 
 ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"  # [MS-ADTS] 3.1.1.3.4.3.1
@@ -32,7 +34,7 @@ _MALFORMED = {17, 20, 21, 34, 64, 65, 69}  # a name or value that the directory'
 
 
 class PasswordChange:
-    """One way of setting a password, chosen by the configuration or by asking the server once.
+    """Which way of setting a password is used: the configured one, or what the server says when first asked.
 
     Args:
         way: `modify`, `extended`, or `auto`: RFC 3062, which lets the server hash, where the root DSE offers it.
@@ -41,8 +43,8 @@ class PasswordChange:
     def __init__(self, way: Literal["auto", "modify", "extended"]) -> None:
         self._way = way
 
-    def by_server(self, connection: Connection, deadline: Deadline) -> bool:
-        """Whether RFC 3062 is to be used.
+    def chosen(self, connection: Connection, deadline: Deadline) -> Way:
+        """The way.
 
         Raises:
             DirectoryUnavailable: The server can't be asked.
@@ -56,26 +58,26 @@ class PasswordChange:
                 raise NotAllowed("passwords of an Active Directory can't be set")
             self._way = "extended" if PASSWORD_MODIFY.encode() in offered else "modify"
             log.event(_log, logging.INFO, "password-change", way=self._way, server=str(connection.server))
-        return self._way == "extended"
+        return self._way
 
-    def replace(self, connection: Connection, dn: str, password: str, deadline: Deadline) -> None:
-        """Sets the password of an entry; it must not be empty (RFC 3062: the server would choose one).
 
-        Raises:
-            ChangeRefused: See `check`.
-            DirectoryUnavailable: The server can't be asked.
-        """
-        by_server = self.by_server(connection, deadline)
-        encoded = password.encode()
+def replace(connection: Connection, way: Way, dn: str, password: str, deadline: Deadline) -> None:
+    """Sets the password of an entry; it must not be empty (RFC 3062: the server would choose one).
 
-        def change(borrowed: Any) -> Any:
-            if by_server:
-                borrowed.extend.standard.modify_password(user=dn, new_password=encoded)
-                return borrowed.result
-            _, result, _, _ = borrowed.modify(dn, {"userPassword": [(ldap3.MODIFY_REPLACE, [encoded])]})
-            return result
+    Raises:
+        ChangeRefused: See `check`.
+        DirectoryUnavailable: The server can't be asked.
+    """
+    encoded = password.encode()
 
-        check(connection, connection.rare(change, deadline), password)
+    def change(borrowed: Any) -> Any:
+        if way == "extended":
+            borrowed.extend.standard.modify_password(user=dn, new_password=encoded)
+            return borrowed.result
+        _, result, _, _ = borrowed.modify(dn, {"userPassword": [(ldap3.MODIFY_REPLACE, [encoded])]})
+        return result
+
+    check(connection, connection.rare(change, deadline), password)
 
 
 def check(connection: Connection, result: dict[str, Any], password: str | None = None) -> None:

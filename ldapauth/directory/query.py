@@ -5,6 +5,7 @@ and a name enters a filter as a BER value and a DN with every doubtful byte esca
 Knows no connection and no server.
 """
 
+import contextlib
 import dataclasses
 import re
 import unicodedata
@@ -100,6 +101,9 @@ class DnTemplate:
     """
 
     def __init__(self, text: str) -> None:
+        text = re.sub(
+            r"(?<!\\), +", ",", text
+        )  # as many write it, and RFC 1779 did; ldap3's parser knows RFC 4514 only
         self._template = Template(text)
         try:
             self._components = parse_dn(text) if text else []
@@ -266,15 +270,12 @@ def is_named(user: User, naming: Iterable[tuple[str, Template]], entry: wire.Ent
 
     The entry must hold just what was asked for: servers may return an attribute under another name than the filter's.
     """
-    wanted = {template.fill(user).lower() for _, template in naming}
+    wanted = [template.fill(user).lower() for _, template in naming]
     for values in entry.attributes.values():
         for value in values:
-            try:
-                stored = value.decode()
-            except UnicodeDecodeError:
-                continue
-            if unicodedata.normalize("NFKC", stored).lower() in wanted:
-                return True
+            with contextlib.suppress(UnicodeDecodeError):
+                if unicodedata.normalize("NFKC", value.decode()).lower() in wanted:
+                    return True
     return False
 
 

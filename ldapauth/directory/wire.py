@@ -8,7 +8,7 @@ Knows nothing of names, filters' text, servers or time. Everything rare (modify,
 """
 
 import dataclasses
-from collections.abc import Iterator
+import functools
 
 MAX_MESSAGE = 1 << 20
 """Bytes of one message that are taken. We ask for a handful of attributes of two entries at most; a user's certificates
@@ -20,6 +20,8 @@ _BIND_REQUEST, _BIND_RESPONSE, _UNBIND_REQUEST = 0x60, 0x61, 0x42
 _SEARCH_REQUEST, _SEARCH_ENTRY, _SEARCH_DONE, _SEARCH_REFERENCE = 0x63, 0x64, 0x65, 0x73
 _EXTENDED_RESPONSE, _INTERMEDIATE_RESPONSE = 0x78, 0x79
 _SIMPLE, _REFERRAL, _RESPONSE_NAME, _CONTROLS = 0x80, 0xA3, 0x8A, 0xA0
+
+_RESULTS = {_BIND_RESPONSE: "bind", _SEARCH_DONE: "search", _EXTENDED_RESPONSE: "extended"}
 
 SCOPES = {"base": 0, "one": 1, "sub": 2}
 
@@ -33,7 +35,7 @@ class ProtocolError(Exception):
     """The bytes are no LDAP, or not the LDAP that can follow here."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Entry:
     """One SearchResultEntry: the DN, and the values of each attribute that came with it."""
 
@@ -42,14 +44,14 @@ class Entry:
     attributes: dict[str, list[bytes]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Reference:
     """A SearchResultReference: more may be found elsewhere, where we never go."""
 
     message_id: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Result:
     """The end of an operation: BindResponse, SearchResultDone, or an ExtendedResponse.
 
@@ -59,8 +61,8 @@ class Result:
         matched_dn: How much of the DN exists, with some codes.
         message: The server's diagnostic message; for operators only.
         referrals: URLs, with code 10.
-        controls: The value of each response control by its OID.
         name: The OID of an extended response, if it has one.
+        controls: The value of each response control by its OID.
     """
 
     message_id: int
@@ -69,11 +71,11 @@ class Result:
     matched_dn: str = ""
     message: str = ""
     referrals: tuple[str, ...] = ()
-    controls: dict[str, bytes] = dataclasses.field(default_factory=dict)
     name: str = ""
+    controls: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Intermediate:
     """An IntermediateResponse, which we ask for nowhere and skip."""
 
@@ -94,6 +96,8 @@ def tlv(tag: int, content: bytes) -> bytes:
 
 def _integer(value: int, tag: int = _INTEGER) -> bytes:
     """A non-negative INTEGER or ENUMERATED."""
+    if value < 0x80:
+        return bytes((tag, 1, value))
     return tlv(tag, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
@@ -144,16 +148,18 @@ class Reader:
     """Takes a server's bytes and gives its messages, in order."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._data = b""
+        self._offset = 0
 
     @property
     def empty(self) -> bool:
         """Whether every byte taken has been given out in a message."""
-        return not self._buffer
+        return self._offset == len(self._data)
 
     def feed(self, data: bytes) -> None:
         """Takes what a server has sent."""
-        self._buffer += data
+        self._data = data if self.empty else self._data[self._offset :] + data
+        self._offset = 0
 
     def next_message(self) -> Message | None:
         """The next message, or None when more bytes are needed.
@@ -161,149 +167,150 @@ class Reader:
         Raises:
             ProtocolError: These bytes can't be one. The reader is of no use afterwards.
         """
-        buffer = self._buffer
-        if not buffer:
+        if self.empty:
             return None
-        if buffer[0] != _SEQUENCE:
-            raise ProtocolError("a message does not begin with a sequence")
-        end = _message_end(buffer)
-        if end is None or len(buffer) < end[1]:
+        found = _message_span(self._data, self._offset)
+        if found is None or found[1] > len(self._data):
             return None
-        start, stop = end
-        data = bytes(buffer[start:stop])
-        del buffer[:stop]
-        return _message(data)
+        self._offset = found[1]
+        return _message(self._data, *found)
 
 
-def _message_end(buffer: bytearray) -> tuple[int, int] | None:
-    """Where the content of the message at the front begins and ends; None when its length is not here yet."""
-    if len(buffer) < 2:
+def _message_span(data: bytes, offset: int) -> tuple[int, int] | None:
+    """Where the content of the message at an offset begins and ends; None when its length is not here yet."""
+    if data[offset] != _SEQUENCE:
+        raise ProtocolError("a message does not begin with a sequence")
+    if len(data) - offset < 2:
         return None
-    length, start = buffer[1], 2
+    length, start = data[offset + 1], offset + 2
     if length >= 0x80:
         size = length & 0x7F
         if not 1 <= size <= 4:
             raise ProtocolError("a message of indefinite or absurd length")
-        if len(buffer) < 2 + size:
+        if len(data) - start < size:
             return None
+        length = int.from_bytes(data[start : start + size], "big")
         start += size
-        length = int.from_bytes(buffer[2:start], "big")
     if length > MAX_MESSAGE:
         raise ProtocolError("a message that is too long")
     return start, start + length
 
 
-def _element(data: bytes, offset: int, end: int) -> tuple[int, int, int]:
-    """The element at an offset: its tag, and where its content begins and ends."""
-    if end - offset < 2:
-        raise ProtocolError("an element is cut off")
-    tag, length, start = data[offset], data[offset + 1], offset + 2
-    if tag & 0x1F == 0x1F:
-        raise ProtocolError("a tag of a form that LDAP does not use")
-    if length >= 0x80:
-        size = length & 0x7F
-        if not 1 <= size <= 4 or end - start < size:
-            raise ProtocolError("an element of indefinite or absurd length")
-        length = int.from_bytes(data[start : start + size], "big")
-        start += size
-    stop = start + length
-    if stop > end:
-        raise ProtocolError("an element is longer than what holds it")
-    return tag, start, stop
+# Where the content of an element begins and ends, behind its tag.
+_Element = tuple[int, int, int]
 
 
-def _elements(data: bytes, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The elements side by side between two offsets."""
+def _elements(data: bytes, offset: int, end: int) -> list[_Element]:
+    """The elements side by side between two offsets, which must be filled by them. Source: X.690 8.1, RFC 4511 5.1."""
+    found = []
     while offset < end:
-        tag, start, stop = _element(data, offset, end)
-        yield tag, start, stop
-        offset = stop
+        if end - offset < 2:
+            raise ProtocolError("an element is cut off")
+        tag, length, start = data[offset], data[offset + 1], offset + 2
+        if tag & 0x1F == 0x1F:
+            raise ProtocolError("a tag of a form that LDAP does not use")
+        if length >= 0x80:
+            size = length & 0x7F
+            if not 1 <= size <= 4 or end - start < size:
+                raise ProtocolError("an element of indefinite or absurd length")
+            length = int.from_bytes(data[start : start + size], "big")
+            start += size
+        offset = start + length
+        if offset > end:
+            raise ProtocolError("an element is longer than what holds it")
+        found.append((tag, start, offset))
+    return found
 
 
-def _expect(data: bytes, offset: int, end: int, expected: int) -> tuple[int, int]:
-    """Where the content of the element at an offset begins and ends; it must have that tag."""
-    tag, start, stop = _element(data, offset, end)
-    if tag != expected:
-        raise ProtocolError(f"expected an element of tag 0x{expected:02x} and found 0x{tag:02x}")
-    return start, stop
+def _fields(data: bytes, offset: int, end: int, *tags: int) -> list[_Element]:
+    """The elements of a sequence that begins with elements of these tags; more may follow."""
+    found = _elements(data, offset, end)
+    if tuple([element[0] for element in found[: len(tags)]]) != tags:
+        raise ProtocolError("an element is missing, or of another type")
+    return found
 
 
-def _number(data: bytes, offset: int, end: int, tag: int) -> tuple[int, int]:
-    """A number from 0 to 2^31-1 at an offset, and where it ends."""
-    start, stop = _expect(data, offset, end, tag)
+def _number(data: bytes, element: _Element) -> int:
+    """A number from 0 to 2^31-1."""
+    _, start, stop = element
     if not 1 <= stop - start <= 5:
         raise ProtocolError("a number of absurd length")
     value = int.from_bytes(data[start:stop], "big", signed=True)
     if not 0 <= value < 1 << 31:
         raise ProtocolError("a number out of range")
-    return value, stop
+    return value
 
 
-def _text(data: bytes, start: int, stop: int) -> str:
+def _text(data: bytes, element: _Element) -> str:
     """An LDAPString; what is not UTF-8 in it is shown as escapes, for it is only ever compared or shown."""
-    return data[start:stop].decode("utf-8", "backslashreplace")
+    return data[element[1] : element[2]].decode("utf-8", "backslashreplace")
 
 
-def _message(data: bytes) -> Message:
-    """The message whose content this is. Source: RFC 4511 4.1.1."""
-    end = len(data)
-    message_id, offset = _number(data, 0, end, _INTEGER)
-    tag, start, stop = _element(data, offset, end)
-    if tag == _SEARCH_ENTRY:
-        return _entry(message_id, data, start, stop)
-    if tag == _SEARCH_REFERENCE:
+def _message(data: bytes, start: int, stop: int) -> Message:
+    """The message whose content lies there. Source: RFC 4511 4.1.1."""
+    parts = _fields(data, start, stop, _INTEGER)
+    if len(parts) < 2:
+        raise ProtocolError("a message without an operation")
+    message_id = _number(data, parts[0])
+    operation = parts[1]
+    if operation[0] == _SEARCH_ENTRY:
+        return _entry(message_id, data, operation)
+    if operation[0] == _SEARCH_REFERENCE:
         return Reference(message_id)
-    if tag == _INTERMEDIATE_RESPONSE:
+    if operation[0] == _INTERMEDIATE_RESPONSE:
         return Intermediate(message_id)
-    kind = {_BIND_RESPONSE: "bind", _SEARCH_DONE: "search", _EXTENDED_RESPONSE: "extended"}.get(tag)
+    kind = _RESULTS.get(operation[0])
     if kind is None:
-        raise ProtocolError(f"a message of a kind that answers nothing asked here: 0x{tag:02x}")
-    return _result(message_id, kind, data, (start, stop), _controls(data, stop, end))
+        raise ProtocolError(f"a message of a kind that answers nothing asked here: 0x{operation[0]:02x}")
+    return _result(message_id, kind, data, operation, _controls(data, parts[2:]) if len(parts) > 2 else {})
 
 
-def _entry(message_id: int, data: bytes, offset: int, end: int) -> Entry:
+def _entry(message_id: int, data: bytes, operation: _Element) -> Entry:
     """Source: RFC 4511 4.5.2."""
-    start, stop = _expect(data, offset, end, _OCTETS)
-    dn = data[start:stop].decode("utf-8", "surrogateescape")  # sent back as it came, when the user binds
-    start, stop = _expect(data, stop, end, _SEQUENCE)
+    name, pairs, *_ = _fields(data, operation[1], operation[2], _OCTETS, _SEQUENCE)
+    dn = data[name[1] : name[2]].decode("utf-8", "surrogateescape")  # sent back as it came, when the user binds
     attributes: dict[str, list[bytes]] = {}
-    for tag, inner, inner_end in _elements(data, start, stop):
-        if tag != _SEQUENCE:
-            continue
-        name_start, name_end = _expect(data, inner, inner_end, _OCTETS)
-        values_start, values_end = _expect(data, name_end, inner_end, _SET)
-        attributes[_text(data, name_start, name_end)] = [
-            data[a:b] for value_tag, a, b in _elements(data, values_start, values_end) if value_tag == _OCTETS
-        ]
+    for tag, start, stop in _elements(data, pairs[1], pairs[2]):
+        if tag == _SEQUENCE:
+            kind, values, *_ = _fields(data, start, stop, _OCTETS, _SET)
+            attributes[_text(data, kind)] = [
+                data[a:b] for value_tag, a, b in _elements(data, values[1], values[2]) if value_tag == _OCTETS
+            ]
     return Entry(message_id, dn, attributes)
 
 
-def _result(message_id: int, kind: str, data: bytes, span: tuple[int, int], controls: dict[str, bytes]) -> Result:
-    """Source: RFC 4511 4.1.9 and 4.12."""
-    offset, end = span
-    code, offset = _number(data, offset, end, _ENUMERATED)
-    matched = _expect(data, offset, end, _OCTETS)
-    message = _expect(data, matched[1], end, _OCTETS)
+def _result(message_id: int, kind: str, data: bytes, operation: _Element, controls: dict[str, bytes]) -> Result:
+    """A result, of which the operation's bytes are parsed once: all but a few logins end with the same."""
+    _, start, stop = operation
+    content = data[start:stop]
+    parsed = _short_outcome(kind, content) if len(content) <= _SHORT else _outcome(kind, content)
+    return Result(message_id, kind, *parsed, controls=controls)
+
+
+def _outcome(kind: str, data: bytes) -> tuple[int, str, str, tuple[str, ...], str]:
+    """Result code, matched DN, diagnostic message, referrals and name of a result. Source: RFC 4511 4.1.9 and 4.12."""
+    code, matched, message, *more = _fields(data, 0, len(data), _ENUMERATED, _OCTETS, _OCTETS)
     referrals: tuple[str, ...] = ()
     name = ""
-    for tag, start, stop in _elements(data, message[1], end):
-        if tag == _REFERRAL:
-            referrals = tuple(_text(data, a, b) for _, a, b in _elements(data, start, stop))
-        elif tag == _RESPONSE_NAME and kind == "extended":
-            name = _text(data, start, stop)
-    return Result(message_id, kind, code, _text(data, *matched), _text(data, *message), referrals, controls, name)
+    for element in more:
+        if element[0] == _REFERRAL:
+            referrals = tuple(_text(data, url) for url in _elements(data, element[1], element[2]))
+        elif element[0] == _RESPONSE_NAME and kind == "extended":
+            name = _text(data, element)
+    return _number(data, code), _text(data, matched), _text(data, message), referrals, name
 
 
-def _controls(data: bytes, offset: int, end: int) -> dict[str, bytes]:
+_SHORT = 128  # bytes: what is remembered of results is bounded in number and in size
+_short_outcome = functools.lru_cache(maxsize=64)(_outcome)
+
+
+def _controls(data: bytes, parts: list[_Element]) -> dict[str, bytes]:
     """The controls behind a message's operation, by OID. Source: RFC 4511 4.1.11."""
     controls: dict[str, bytes] = {}
-    for tag, start, stop in _elements(data, offset, end):
-        if tag != _CONTROLS:
-            continue
-        for inner_tag, inner, inner_end in _elements(data, start, stop):
-            if inner_tag != _SEQUENCE:
-                continue
-            oid = _expect(data, inner, inner_end, _OCTETS)
-            values = [data[a:b] for t, a, b in _elements(data, oid[1], inner_end) if t == _OCTETS]
-            controls[_text(data, *oid)] = values[0] if values else b""
+    for tag, start, stop in parts:
+        for inner_tag, inner, inner_end in _elements(data, start, stop) if tag == _CONTROLS else ():
+            if inner_tag == _SEQUENCE:
+                oid, *more = _fields(data, inner, inner_end, _OCTETS)
+                values = [data[a:b] for value_tag, a, b in more if value_tag == _OCTETS]
+                controls[_text(data, oid)] = values[0] if values else b""
     return controls

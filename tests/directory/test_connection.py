@@ -58,7 +58,7 @@ def test_client_certificate_is_shown(tmp_path: Path, certificates: Certificates)
     """A server that knows its clients' CA is shown the client's certificate."""
     client = certificates.client
     with Slapd(certificate=certificates.server, client_ca=certificates.ca) as server:
-        changes = {
+        changes: dict[str, Any] = {
             "client_cert": str(client.certificate),
             "client_key": str(client.key),
             "ca_file": str(certificates.ca),

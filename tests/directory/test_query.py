@@ -264,7 +264,7 @@ def test_a_value_with_a_placeholder_is_text() -> None:
 
 
 @UNTIMED
-@given(st.text(st.one_of(st.sampled_from("()&|!=*\\:<>~ {}userdnab01\0"), st.characters())))
+@given(st.text(st.one_of(st.sampled_from("()&|!=*\\:<>~ {}userdnab01\0"), st.characters(codec="utf-8"))))
 def test_any_text_is_a_filter_or_a_value_error(text: str) -> None:
     """Any text makes a filter that can be encoded, or ValueError."""
     for candidate in (text, f"(&(uid={{user}}){text})"):
@@ -387,7 +387,7 @@ def test_a_dn_with_an_unknown_placeholder_is_refused(text: str) -> None:
 
 
 @UNTIMED
-@given(st.text(st.one_of(st.sampled_from('=,+\\"#;<> {}userdn01\0'), st.characters())))
+@given(st.text(st.one_of(st.sampled_from('=,+\\"#;<> {}userdn01\0'), st.characters(codec="utf-8"))))
 def test_any_text_is_a_dn_or_a_value_error(text: str) -> None:
     """Any text makes a DN that can be filled and says what names the user, or ValueError at once."""
     for candidate in (text, f"uid={{user}}{text}", f"uid={{user}},{text}"):

@@ -26,6 +26,7 @@ from tests.frontends.programs import (
     stopped,
 )
 from tests.servers.people import PEOPLE_WITH_ODD_PASSWORDS, Person, person
+from tests.servers.process import wait_until
 from tests.servers.slapd import Slapd
 
 BOTH = pytest.mark.parametrize("wire", [GENERIC, EJABBERD], ids=lambda wire: wire.name)
@@ -189,8 +190,9 @@ def test_stopped_directory_is_refused_until_it_is_back(slapd: Slapd, config: Pat
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
         with stopped(slapd):
             assert helper.ask_all([RIGHT, "isuser:juliet:example.com", RIGHT]) == [False] * 3
+            assert helper.stderr.count("verdict=unavailable") == 3
+        assert wait_until(lambda: helper.ask(RIGHT), 5)
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
-        assert helper.stderr.count("verdict=unavailable") == 3
 
 
 @BOTH
