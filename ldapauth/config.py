@@ -402,8 +402,8 @@ def _wire(domain: Domain) -> Iterator[str]:
 def _srv(domain: Domain) -> Iterator[str]:
     """What is wrong with servers that DNS is to list."""
     if not re.fullmatch(r"srv:[^:/\s]+", str(domain.servers)):
-        yield 'servers: expected a list of URLs, or "srv:" and a domain'
-    if not (domain.start_tls or domain.insecure_plaintext):
+        yield 'servers: expected an array of URLs, or "srv:" and a domain'
+    elif not (domain.start_tls or domain.insecure_plaintext):
         yield "servers: DNS lists plain LDAP servers: use start_tls = true, or (not advised) insecure_plaintext = true"
 
 

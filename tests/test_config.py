@@ -103,7 +103,19 @@ SHAPES = {
     "a date for a text": (domain("filter = 2026-01-01"), [f"{D}.filter: expected `str`, got `date`"]),
     "a text for a truth value": (domain('start_tls = "yes"'), [f"{D}.start_tls: expected `bool`, got `str`"]),
     "a number for a truth value": (domain("start_tls = 1"), [f"{D}.start_tls: expected `bool`, got `int`"]),
-    "a text for a list": (domain(servers='"ldaps://x"'), [f"{D}.servers: expected `array`, got `str`"]),
+    "a text for a list": (
+        domain(servers='"ldaps://x"'),
+        [f'{D}.servers: expected an array of URLs, or "srv:" and a domain'],
+    ),
+    "SRV records without TLS": (
+        domain(servers='"srv:example.com"'),
+        [
+            (
+                f"{D}.servers: DNS lists plain LDAP servers: use start_tls = true, or (not advised) "
+                "insecure_plaintext = true"
+            )
+        ],
+    ),
     "a number in a list": (domain(servers='["ldaps://x", 5]'), [f"{D}.servers[1]: expected `str`, got `int`"]),
     "an empty list of servers": (domain(servers="[]"), [f"{D}.servers: expected `array` of length >= 1"]),
     "no servers": (f'[{D}]\nbase_dn = "dc=x"\n', [f"{D}.servers: is missing"]),

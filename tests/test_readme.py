@@ -197,8 +197,8 @@ def directory(certificates: Certificates) -> Iterator[Slapd]:
 def machine(tmp_path_factory: pytest.TempPathFactory, directory: Slapd, certificates: Certificates) -> Machine:
     """A machine on which the README was followed up to its configuration, the first of its examples."""
     machine = Machine(tmp_path_factory.mktemp("machine"))
-    machine.write("/etc/ldapauth/http-credentials", "prosody:secret\n")
-    machine.write("/etc/ldapauth/bind-password", f"{directory.service_password}\n")
+    copy_checkout(machine.checkout)
+    machine.run(block("sh", "umask"))  # the README's passwords are those of the tests' directory
     machine.write("/etc/ldapauth/ca.pem", certificates.ca.read_text())
     example = re.sub(r"ldaps://ldap\d\.example\.com", str(directory.ldaps_url), block("toml", "ldap1.example.com"))
     machine.write("/etc/ldapauth.toml", machine.here(example))
@@ -208,7 +208,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory, directory: Slapd, certific
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
 
-    copy_checkout(machine.checkout)
     machine.run(block("sh", "pip install"), INSTALL_SECONDS)
     return machine
 
@@ -235,8 +234,8 @@ def _listens(port: int) -> bool:
 
 
 def test_no_command_is_left_out() -> None:
-    """Each block of commands in the README is tried by these tests, or is one of the two that others try."""
-    marks = ("make demo", "make test", "pip install", "ldapauth config", "gunicorn")
+    """Each block of commands in the README is tried by these tests, or is one of the first two, which others try."""
+    marks = ("make demo", "make test", "pip install", "umask", "ldapauth config", "gunicorn")
     assert [mark for text in blocks("sh") for mark in marks if mark in text] == list(marks)
 
 
