@@ -51,7 +51,7 @@ def check(path: str | None, jid: str) -> None:
 
     The exit status is 0 for yes, 1 for no, and 2 when there is no answer.
     """
-    provider = _provider(_settings(path))
+    provider = _provider(_settings(path, http=False))
     local_part, at, domain = jid.rpartition("@")
     if not at:
         raise click.UsageError("expected USER@DOMAIN")
@@ -75,7 +75,9 @@ def show_config(path: str | None) -> None:
     _provider(settings)
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"# {config.locate(path)}")
+    if settings.http.credentials is None and not settings.http.insecure_open:
+        click.echo("note: without http.credentials the app does not start; the helpers do", err=True)
+    click.echo(f"# {config.locate(path)}: no mistakes. What follows is in effect; no server was asked.")
     click.echo(tomli_w.dumps(config.masked(settings)), nl=False)
 
 
@@ -89,9 +91,9 @@ def demo(http_port: int, ldap_port: int) -> None:
     sys.exit(run(http_port, ldap_port))
 
 
-def _settings(path: str | None) -> config.Settings:
+def _settings(path: str | None, *, http: bool = True) -> config.Settings:
     log.configure(config.Log(target="none"))  # what there is to say is printed
-    return _or_exit(lambda: config.load(path))
+    return _or_exit(lambda: config.load(path, http=http))
 
 
 def _provider(settings: config.Settings) -> Provider:

@@ -5,6 +5,7 @@ the directory's. What a filter or a DN template means is checked where it is use
 `ConfigurationError`. Imports nothing of ours but the errors.
 """
 
+import difflib
 import ipaddress
 import os
 import re
@@ -218,8 +219,12 @@ def locate(path: str | None = None) -> Path:
     return Path(path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
 
 
-def load(path: str | None = None) -> Settings:
+def load(path: str | None = None, *, http: bool = True) -> Settings:
     """Reads and checks the configuration.
+
+    Args:
+        path: See `locate`.
+        http: Whether the HTTP credentials are wanted: a helper runs as a user that may not read their file.
 
     Raises:
         ConfigurationError: With one line for each mistake found.
@@ -228,7 +233,8 @@ def load(path: str | None = None) -> Settings:
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}") from None
+        hint = "" if path else f" (--config or {PATH_VARIABLE} names another file)"
+        raise ConfigurationError(f"{file}: {error.strerror}{hint}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
@@ -236,7 +242,23 @@ def load(path: str | None = None) -> Settings:
         raise ConfigurationError(f"{file}: is not TOML: {error}") from None
     except (ValueError, RecursionError):  # a NUL in the path; a number of thousands of digits; lists in lists in lists
         raise ConfigurationError(f"{file}: is not TOML: it can't be read") from None
-    return _Reader(file).settings(tree)
+    return _Reader(file, http=http).settings(tree)
+
+
+def _is_dotted(table: object) -> bool:
+    """Whether a domain was written without quotes, so that its labels are tables in tables."""
+    return (
+        isinstance(table, dict)
+        and len(table) == 1
+        and all(isinstance(value, dict) and key not in Domain.__struct_fields__ for key, value in table.items())
+    )
+
+
+def _is_writable(file: Path) -> bool:
+    try:
+        return os.access(file if file.exists() else file.parent, os.W_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def domain_path(domain: str) -> str:
@@ -247,8 +269,9 @@ def domain_path(domain: str) -> str:
 class _Reader:
     """Turns the tree of one file into `Settings`, collecting every mistake on the way."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, http: bool) -> None:
         self._file = file
+        self._http = http
         self._problems: list[str] = []
         self._warnings: list[str] = []
 
@@ -258,10 +281,12 @@ class _Reader:
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
         http, log = values["http"], values["log"]
-        if isinstance(http, Http):
+        if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
         if isinstance(log, Log) and log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
             self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
+        elif isinstance(log, Log) and log.target.startswith("/") and not _is_writable(Path(log.target)):
+            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
         if self._problems:
             raise ConfigurationError(*self._problems)
         if "credentials" in tree.get("http", {}) or any("bind_password" in table for table in tree["domains"].values()):
@@ -277,6 +302,9 @@ class _Reader:
             path = domain_path(name)
             if not name or name.lower() in domains:
                 self._problems.append(f"{path}: {'given twice' if name else 'expected a domain'}")
+                continue
+            if _is_dotted(table):
+                self._problems.append(f'{path}: put the domain in quotes, as in [domains."example.com"]')
                 continue
             domain = self._convert(path, table, Domain)
             if isinstance(domain, Domain):
@@ -429,7 +457,8 @@ def _located(path: str, message: str, kind: type[msgspec.Struct]) -> str:
     where = where.removesuffix("`")
     path += where
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
-        return f"{path}.{unknown[1]}: unknown key"
+        near = difflib.get_close_matches(unknown[1], kind.__struct_fields__, 1) if not where else []
+        return f"{path}.{unknown[1]}: unknown key" + "".join(f" (did you mean {name}?)" for name in near)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
         return f"{path}.{missing[1]}: is missing"
     if what.startswith("Invalid enum value"):

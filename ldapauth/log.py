@@ -32,6 +32,7 @@ def configure(settings: Log, *, stderr: bool = True) -> str:
     root.setLevel(settings.level.upper())
     root.propagate = False
     logging.raiseExceptions = False  # a full disk is no reason to print a traceback where answers are read
+    logging.logThreads = logging.logMultiprocessing = False  # no format of ours shows them, and each line pays for them
     return place
 
 

@@ -76,7 +76,7 @@ def run(http_port: int = 8389, ldap_port: int = 3389) -> int:
         try:
             from .directory import Directory  # noqa: PLC0415 - it needs what only the extra installs
         except ModuleNotFoundError:
-            click.echo("the demo needs: pip install 'ldapauth[demo]'", err=True)
+            click.echo("the demo needs more packages: run `make demo` in a checkout", err=True)
             return 2
         with tempfile.TemporaryDirectory(prefix="ldapauth-demo-") as home:
             service_password = secrets.token_urlsafe(16)

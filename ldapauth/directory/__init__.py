@@ -177,6 +177,12 @@ class Directory:
         entries, result = connection.search(self._query(user, more), self._filter.encode(user), deadline)
         if result.code == _NO_SUCH_OBJECT and not self._base.constant:
             return Reason.NO_SUCH_USER  # no directory tree for this domain
+        if result.code == _NO_SUCH_OBJECT:
+            base = self._base.fill(user)
+            raise DirectoryUnavailable(
+                f"{connection.server}: there is no {base}, or the service account may not see it (result 32):"
+                " see base_dn and bind_dn"
+            )
         if len(entries) > 1:
             return Reason.AMBIGUOUS
         if result.code != _SUCCESS:
@@ -334,7 +340,9 @@ def _named(
     """The entry, if it is named as the user is."""
     names = _without(entry, more)
     if not any(names.attributes.values()):
-        raise DirectoryUnavailable(f"{connection.server}: may not read {', '.join(_names(naming))} of {entry.dn}")
+        raise DirectoryUnavailable(
+            f"{connection.server}: the service account may not read {', '.join(_names(naming))} of {entry.dn}"
+        )
     return entry if is_named(user, naming, names) else Reason.OTHER_NAME
 
 

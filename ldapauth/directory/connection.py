@@ -294,9 +294,11 @@ def _translated(server: Server, error: Exception) -> DirectoryUnavailable:
     if isinstance(error, TimeoutError):
         return DeadlineExceeded(f"{server}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return DirectoryUnavailable(f"{server}: the certificate is not accepted: {error.verify_message}")
+        said = error.verify_message
+        hint = " (ca_file names the authority to trust)" if "issuer" in said or "self-signed" in said else ""
+        return DirectoryUnavailable(f"{server}: the certificate is not accepted: {said}{hint}")
     if isinstance(error, ssl.SSLError):
-        return DirectoryUnavailable(f"{server}: TLS failed: {error.reason or error}")
+        return DirectoryUnavailable(f"{server}: TLS failed (does this port speak it?): {error.reason or error}")
     return DirectoryUnavailable(f"{server}: {getattr(error, 'strerror', None) or error}")
 
 

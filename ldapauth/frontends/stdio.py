@@ -88,7 +88,7 @@ def run(protocol: str, config_path: str | None, *, on_terminal: bool) -> None:
 def _start(config_path: str | None, *, on_terminal: bool) -> Settings:
     """The configuration, with the log where it says."""
     log.configure(config.Log(), stderr=not on_terminal)
-    settings = config.load(config_path)
+    settings = config.load(config_path, http=False)
     place = log.configure(settings.log, stderr=not on_terminal)
     log.event(_log, logging.INFO, "start", pid=str(os.getpid()), log=place)
     for warning in settings.warnings:
