@@ -9,7 +9,7 @@ import tomli_w
 
 from . import config, log
 from .deadline import Deadline
-from .errors import ConfigurationError, DirectoryUnavailable, OperationOff
+from .errors import ConfigurationError, DirectoryUnavailable, OperationOff, printable
 from .frontends import helper
 from .provider import Provider
 
@@ -55,11 +55,14 @@ def check(path: str | None, jid: str) -> None:
     local_part, at, domain = jid.rpartition("@")
     if not at:
         raise click.UsageError("expected USER@DOMAIN")
-    password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
     try:
+        password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
         verdict = provider.check_password(local_part, domain, password, Deadline.after(config.Generic().deadline))
+    except (click.Abort, UnicodeError):
+        click.echo("no answer: no password was given", err=True)
+        sys.exit(_UNAVAILABLE)
     except (DirectoryUnavailable, OperationOff) as error:
-        click.echo(f"no answer: {error}", err=True)
+        click.echo(f"no answer: {printable(str(error))}", err=True)
         sys.exit(_UNAVAILABLE)
     if verdict.reason:
         click.echo(f"refused: {verdict.reason.sentence}")

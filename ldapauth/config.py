@@ -376,7 +376,7 @@ class _Reader:
         except ValueError:
             self._problems.append(f"{path}.{key}: {file}: is not a file name")
         else:
-            if key == "client_key":
+            if key == "client_key" or (key == "client_cert" and domain.client_key is None):
                 self._warn_if_readable(file)
         return msgspec.structs.replace(domain, **{key: str(file)})
 

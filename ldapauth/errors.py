@@ -29,13 +29,13 @@ class ConfigurationError(LdapAuthError):
     """
 
     def __init__(self, *problems: str) -> None:
-        self.problems = tuple("".join(map(_printable, problem)) for problem in problems)
+        self.problems = tuple(map(printable, problems))
         super().__init__("\n".join(self.problems))
 
 
-def _printable(character: str) -> str:
-    """The character, or an escape for one that could break the line or command a terminal."""
-    return character if character.isprintable() else ascii(character)[1:-1]
+def printable(text: str) -> str:
+    """The text with escapes for what could break its line or command a terminal."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 class DirectoryUnavailable(LdapAuthError):

@@ -5,6 +5,7 @@ XMPP servers send the local part in lower case and, for the ten characters that 
 """
 
 import re
+import unicodedata
 
 MAX_NAME = 1023
 """Bytes: the limit of a local part (RFC 7622 3.3); the unescaped name is never longer than the escaped one."""
@@ -19,6 +20,11 @@ def unescape(local_part: str) -> str:
     Source: XEP-0106 4.3. One pass from left to right, so `\5c27` is the four characters `\27`.
     """
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), local_part)
+
+
+def possible_domain(domain: str) -> bool:
+    """Whether a virtual host can have the name, and no directory takes it for that of another one, case apart."""
+    return possible(domain) and domain.isprintable() and " " not in domain and unicodedata.is_normalized("NFKC", domain)
 
 
 def possible(name: str) -> bool:

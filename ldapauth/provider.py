@@ -205,7 +205,7 @@ class Provider:
         name = domain.lower()
         if name not in self._directories or name == ANY_DOMAIN:
             name = ANY_DOMAIN
-            if name not in self._directories or not jid.possible(domain):
+            if name not in self._directories or not jid.possible_domain(domain):
                 return None
         settings = self._domains[name]
         if operation not in settings.operations:
@@ -246,6 +246,8 @@ def _audited(operation: str, local_part: str, domain: str, deadline: Deadline, a
     level, verdict, reason, detail = logging.INFO, "error", "bug", ""
     try:
         outcome = answer()
+        if deadline.expired:  # the process was stopped, or had no processor: whoever asked has gone on
+            raise DeadlineExceeded("the answer came too late")  # noqa: TRY301 - it is logged as such below
         verdict, reason = "accepted", ""
         if isinstance(outcome, Verdict) and outcome.reason:
             verdict, reason = "refused", outcome.reason.value

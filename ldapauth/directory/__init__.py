@@ -17,7 +17,7 @@ from ldapauth.verdict import ACCEPTED, Reason, Verdict
 
 from . import wire
 from .connection import Connection
-from .password import PasswordChange, check, replace
+from .password import PasswordChange, check, demand_plain, replace
 from .pool import Pool
 from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named
 
@@ -131,6 +131,7 @@ class Directory:
         attributes: dict[str, Any] = {"objectClass": list(self._settings.register.object_classes)}
         attributes |= {key: template.fill(user).encode() for key, template in self._new_attributes.items()}
         way = self._pool.read(self._password.chosen, deadline)
+        demand_plain(way, password)
         if way == "modify":
             attributes["userPassword"] = password.encode()
 
@@ -319,7 +320,8 @@ def _bind_verdict(connection: Connection, result: wire.Result) -> Verdict:
         return Verdict(Reason.NO_SUCH_USER)
     if result.code in _NOT_PERMITTED:
         return Verdict(Reason.NOT_PERMITTED)
-    raise DirectoryUnavailable(f"{connection.server}: the user's bind was not answered ({_said(result)})")
+    # Without the server's words: some quote what they were sent.
+    raise DirectoryUnavailable(f"{connection.server}: the user's bind was not answered (result {result.code})")
 
 
 def _said(result: wire.Result) -> str:
@@ -338,6 +340,8 @@ def _named(
     connection: Connection, user: User, naming: list[tuple[str, Template]], entry: wire.Entry, more: tuple[str, ...]
 ) -> wire.Entry | Reason:
     """The entry, if it is named as the user is."""
+    if not entry.dn:  # RFC 4513 5.1.1: a bind with it would be anonymous, and succeed
+        raise DirectoryUnavailable(f"{connection.server}: an entry without a DN")
     names = _without(entry, more)
     if not any(names.attributes.values()):
         raise DirectoryUnavailable(

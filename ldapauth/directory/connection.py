@@ -113,8 +113,8 @@ class Connection:
         try:
             message = self._ask(wire.search_request(self._next_id(), query, search_filter), deadline)
             while not isinstance(message, wire.Result):
-                if isinstance(message, wire.Entry):
-                    entries.append(message)
+                if isinstance(message, wire.Entry) and len(entries) < query.size_limit:
+                    entries.append(message)  # a server that does not know the limit is heard out, and not remembered
                 message = self._receive(deadline)
             result = _end_of("search", message)
         except _FAILURES as error:
@@ -228,7 +228,7 @@ class Connection:
                 raise wire.ProtocolError(_unasked(message))
             elif isinstance(message, wire.Result) and message.code in _ELSEWHERE:
                 self.sent = False  # nothing was done, so it may be asked for elsewhere
-                raise wire.ProtocolError(f"the server can't answer now (result {message.code}): {message.message}")
+                raise wire.ProtocolError(f"the server can't answer now (result {message.code})")
             else:
                 return message
 

@@ -4,6 +4,7 @@ Owns which way is used, and what the server's refusals of a change mean. Knows n
 """
 
 import logging
+import re
 from typing import Any, Literal
 
 import ldap3
@@ -23,7 +24,7 @@ PASSWORD_MODIFY = "1.3.6.1.4.1.4203.1.11.1"  # noqa: S105 - RFC 3062's OID
 
 ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"  # [MS-ADTS] 3.1.1.3.4.3.1
 
-_ROOT_DSE = wire.Search(b"", "base", ("supportedExtension", "supportedCapabilities"), 0, 0)
+_ROOT_DSE = wire.Search(b"", "base", ("supportedExtension", "supportedCapabilities"), 1, 0)
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
 
 # RFC 4511 appendix A.2
@@ -68,6 +69,7 @@ def replace(connection: Connection, way: Way, dn: str, password: str, deadline: 
         ChangeRefused: See `check`.
         DirectoryUnavailable: The server can't be asked.
     """
+    demand_plain(way, password)
     encoded = password.encode()
 
     def change(borrowed: Any) -> Any:
@@ -78,6 +80,16 @@ def replace(connection: Connection, way: Way, dn: str, password: str, deadline: 
         return result
 
     check(connection, connection.rare(change, deadline), password)
+
+
+def demand_plain(way: Way, password: str) -> None:
+    """Refuses a password that `modify` would store as somebody's hash of another one.
+
+    Raises:
+        PolicyRefusal: It begins with a scheme in braces (RFC 3112, and every server's own).
+    """
+    if way == "modify" and re.match(r"\{[^{}]*\}", password):
+        raise PolicyRefusal("the password begins with a word in braces, which the directory would take for a hash")
 
 
 def check(connection: Connection, result: dict[str, Any], password: str | None = None) -> None:
@@ -96,12 +108,12 @@ def check(connection: Connection, result: dict[str, Any], password: str | None =
     if code == 0:
         return
     said = str(result.get("message") or "")
-    if password and password in said:
+    if password and password.lower() in said.lower():
         said = ""
     refusal = _refusal(code, said)
     if refusal:
         raise refusal
-    raise DirectoryUnavailable(f"{connection.server}: the change was not made (result {code}): {said}")
+    raise DirectoryUnavailable(f"{connection.server}: the change was not made (result {code})")
 
 
 def _refusal(code: int, said: str) -> ChangeRefused | None:

@@ -355,9 +355,7 @@ def _bind_service(connection: Connection, dn: str, password: str, limit: Deadlin
     if result.code == _INVALID_CREDENTIALS:
         raise _ServiceRefused(f"{connection.server}: the service account's DN or password is wrong (result 49)")
     if result.code != 0:
-        raise DirectoryUnavailable(
-            f"{connection.server}: the service account may not bind (result {result.code}): {result.message}"
-        )
+        raise DirectoryUnavailable(f"{connection.server}: the service account may not bind (result {result.code})")
 
 
 def _close_all(idle: dict[tuple[Server, _Kind], collections.deque[Connection]]) -> None:

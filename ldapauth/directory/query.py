@@ -270,11 +270,15 @@ def is_named(user: User, naming: Iterable[tuple[str, Template]], entry: wire.Ent
 
     The entry must hold just what was asked for: servers may return an attribute under another name than the filter's.
     """
+    if not unicodedata.is_normalized("NFKC", user.name):
+        return False
     wanted = [template.fill(user).lower() for _, template in naming]
+    # No form of a name is longer than this, and to normalize what a user may have written there can take minutes.
+    longest = 4 * max(len(name.encode("utf-8", "surrogatepass")) for name in wanted)
     for values in entry.attributes.values():
         for value in values:
             with contextlib.suppress(UnicodeDecodeError):
-                if unicodedata.normalize("NFKC", value.decode()).lower() in wanted:
+                if len(value) <= longest and unicodedata.normalize("NFKC", value.decode()).lower() in wanted:
                     return True
     return False
 
@@ -289,5 +293,7 @@ def is_canonical(name: str) -> bool:
         name == " ".join(name.split())
         and name.isprintable()
         and unicodedata.is_normalized("NFKC", name)
-        and not any(unicodedata.category(character) == "Mn" or character in "\u1806\ufffc" for character in name)
+        and not any(
+            unicodedata.category(character) == "Mn" or character in "\u1806\ufffc" for character in name + name.lower()
+        )
     )

@@ -14,6 +14,9 @@ MAX_MESSAGE = 1 << 20
 """Bytes of one message that are taken. We ask for a handful of attributes of two entries at most; a user's certificates
 are the largest and rarely reach 10 kB each. What claims to be larger is no answer to our question."""
 
+MAX_ELEMENTS = 10_000
+"""Elements side by side that are taken: each costs time, and a message of nothing but empty ones would cost seconds."""
+
 # Tags: RFC 4511 4.2, 4.5, 4.12, 4.13; universal ones from X.690.
 _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
 _BIND_REQUEST, _BIND_RESPONSE, _UNBIND_REQUEST = 0x60, 0x61, 0x42
@@ -129,9 +132,10 @@ class Search:
         time_limit: Seconds that the server may take at most; 0 for no limit.
     """
 
-    __slots__ = ("attributes", "head")
+    __slots__ = ("attributes", "head", "size_limit")
 
     def __init__(self, base: bytes, scope: str, attributes: tuple[str, ...], size_limit: int, time_limit: int) -> None:
+        self.size_limit = size_limit
         never, types_only = _integer(0, _ENUMERATED), b"\x01\x01\x00"
         self.head = (
             tlv(_OCTETS, base)
@@ -219,6 +223,8 @@ def _elements(data: bytes, offset: int, end: int) -> list[_Element]:
         if offset > end:
             raise ProtocolError("an element is longer than what holds it")
         found.append((tag, start, offset))
+        if len(found) > MAX_ELEMENTS:
+            raise ProtocolError("more elements than any answer has")
     return found
 
 

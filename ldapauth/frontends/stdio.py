@@ -25,15 +25,15 @@ _log = logging.getLogger(__name__)
 _READ = 65536
 
 _TICK = 0.5
-"""Seconds between two looks at a silent terminal: by so much a question may be taken for older than it is."""
+"""Seconds between two looks at a silent input: by so much a question may be taken for older than it is."""
 
 _SETTLE = 0.005
 """Seconds that are waited for the rest of a burst. A terminal may hand over in pieces what was written at once, and
 what follows a line break must not be taken for a question of its own."""
 
 _SHORTEST_LIFE = 1.5
-"""Seconds that a helper of ejabberd's lives at least: one that ends sooner is not started again until ejabberd is, so a
-mistake in the configuration would outlive its correction."""
+"""Seconds that a helper of ejabberd's lives at least: one that ends at once is not started again until ejabberd is, so
+a mistake in the configuration would outlive its correction."""
 
 
 class Codec(Protocol):
@@ -139,16 +139,18 @@ class _Server:
                     self._ask(frame)
 
     def _await_input(self) -> None:
-        """On a terminal, waits for input and notes the last moment at which none had come.
+        """Waits for input and notes the last moment at which none had come.
 
         A process that was stopped, or that got no processor, finds questions of unknown age, whose time may be over. So
-        it looks often, and a question's time begins when it is known that it had not come yet.
+        it looks often, and on a terminal a question's time begins when it is known that it had not come yet. Looking
+        often also gives signals their turn, which Python handles between two waits.
         """
-        while self._on_terminal and not self._codec.rest():
+        while True:
             moment = now()
             if terminal.more_waits():
                 return
-            self._empty_since = moment
+            if not self._codec.rest():
+                self._empty_since = moment
             terminal.more_waits(_TICK)
 
     def _read(self) -> bytes:
@@ -193,10 +195,12 @@ class _Server:
         line break and a command. Nothing of it is asked of the directory.
         """
         deadline = self._deadline()
-        while terminal.more_waits(_SETTLE):
+        while True:
+            while self._codec.next_frame() is not None:
+                pass
+            if not terminal.more_waits(_SETTLE):
+                break
             self._codec.feed(self._read())
-        while self._codec.next_frame() is not None:
-            pass
         if self._codec.rest():  # what is still to come would be taken for a question
             raise _Leave("a burst of questions that has not ended")
         self._refuse("several questions at once", deadline)

@@ -27,6 +27,11 @@ def isolate() -> bool:
     raw mode keeps bytes such as 0x03 and 0x13 from being eaten, what a keyboard can send is ignored, and standard error
     goes nowhere, for whatever is written there is an answer to Prosody.
     """
+    for descriptor in (STDIN, STDOUT, STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: whatever is opened next would be taken for it, and get the answers
+            os.open(os.devnull, os.O_RDWR)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     on_terminal = os.isatty(STDIN)
     for number in _ENDING:

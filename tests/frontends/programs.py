@@ -125,6 +125,10 @@ class Helper:
         self.send(self.wire.questions(commands))
         return self.answers(len(commands))
 
+    def wait_until_accepted(self, command: str) -> None:
+        """Asks until the answer is yes: a directory that has failed may be left alone for a moment."""
+        assert wait_until(lambda: self.ask(command), PATIENCE)
+
     def answers(self, count: int) -> list[bool]:
         """The next answers; any other byte is an error."""
         meaning = {self.wire.yes: True, self.wire.no: False}

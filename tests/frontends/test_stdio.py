@@ -26,7 +26,6 @@ from tests.frontends.programs import (
     stopped,
 )
 from tests.servers.people import PEOPLE_WITH_ODD_PASSWORDS, Person, person
-from tests.servers.process import wait_until
 from tests.servers.slapd import Slapd
 
 BOTH = pytest.mark.parametrize("wire", [GENERIC, EJABBERD], ids=lambda wire: wire.name)
@@ -59,6 +58,11 @@ ODD_INPUT = [
     pytest.param(EJABBERD, EJABBERD.question(b"\xff" * 65_535), ONCE, id="ejabberd-longest-noise"),
     pytest.param(EJABBERD, EJABBERD.question(RIGHT.encode().ljust(65_535, b"x")), ONCE, id="ejabberd-longest"),
 ]  # fmt: skip
+
+SIGNALS = [
+    (EJABBERD, signal.SIGTERM),
+    *((GENERIC, number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)),
+]
 
 DOMAIN = '[domains."example.com"]\nservers = ["ldap://127.0.0.1:9"]\nbase_dn = "dc=example,dc=com"\n'
 BROKEN = [
@@ -191,7 +195,7 @@ def test_stopped_directory_is_refused_until_it_is_back(slapd: Slapd, config: Pat
         with stopped(slapd):
             assert helper.ask_all([RIGHT, "isuser:juliet:example.com", RIGHT]) == [False] * 3
             assert helper.stderr.count("verdict=unavailable") == 3
-        assert wait_until(lambda: helper.ask(RIGHT), 5)
+        helper.wait_until_accepted(RIGHT)
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
 
 
@@ -202,7 +206,9 @@ def test_directory_that_never_answers_is_refused_by_the_deadline(slapd: Slapd, h
         with hanging(slapd):
             assert helper.ask(RIGHT) is False
             assert "verdict=unavailable" in helper.stderr
-        assert helper.ask_all([RIGHT, WRONG]) == [True, False]
+        assert helper.ask(WRONG) is False
+        helper.wait_until_accepted(RIGHT)
+        assert helper.ask_all([WRONG, RIGHT]) == [False, True]
 
 
 @BOTH
@@ -224,9 +230,10 @@ def test_answer_of_a_process_that_was_stopped_too_long_never_leaves(
 
 
 @BOTH
-def test_broken_pipe_ends_a_helper_that_waits_for_the_directory(slapd: Slapd, hasty: Path, wire: Wire) -> None:
-    """A client that goes away while the directory is asked leaves no process behind."""
-    with PipeHelper(wire, hasty) as helper, hanging(slapd):
+def test_helper_that_waits_for_the_directory_ends_when_nobody_reads(slapd: Slapd, tmp_path: Path, wire: Wire) -> None:
+    """A client that goes away while the directory is asked is not waited for until the deadline."""
+    config = configure(tmp_path, slapd, deadline=3 * PATIENCE)
+    with PipeHelper(wire, config) as helper, hanging(slapd):
         helper.send(wire.questions([RIGHT]))
         helper.hang_up()
         assert helper.status() == 0
@@ -250,16 +257,23 @@ def test_broken_configuration_is_a_line_each_and_status_0(
         assert all(problem in error for problem, error in zip(problems, errors, strict=True))
 
 
-@BOTH
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_broken_configuration_is_status_0_for_ejabberd_too(tmp_path: Path) -> None:
+    """The program for ejabberd reports a mistake in the same way."""
+    with PipeHelper(EJABBERD, tmp_path / "none.toml") as helper:
+        assert helper.rest() == b""
+        assert helper.status() == 0
+        assert is_log(helper.stderr)
+        assert helper.stderr.count("event=configuration") == 1
+
+
+@pytest.mark.parametrize(("wire", "number"), SIGNALS, ids=lambda value: value.name)
 def test_signal_ends_it_with_status_0(config: Path, wire: Wire, number: signal.Signals) -> None:
-    """A signal to end does so at once, with status 0, and nothing is answered."""
+    """A signal that would end any process does so with status 0, and nothing is answered."""
     with PipeHelper(wire, config) as helper:
         helper.wait_for_log("event=ready")
         helper.signal(number)
         assert helper.status() == 0
         assert helper.rest() == b""
-        assert f"reason={number.name}" in helper.stderr
 
 
 @BOTH
@@ -283,7 +297,6 @@ def test_closed_output_ends_it_with_status_0(config: Path, wire: Wire) -> None:
     with PipeHelper(wire, config) as helper:
         assert helper.ask(RIGHT) is True
         helper.close_output()
-        helper.send(wire.questions([RIGHT, RIGHT]))
         assert helper.status() == 0
         assert is_log(helper.stderr)
         assert "event=leaving" in helper.stderr
@@ -308,6 +321,18 @@ def test_standard_error_that_takes_nothing_changes_nothing(config: Path, wire: W
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
         helper.close_input()
         assert helper.status() == 0
+
+
+@BOTH
+def test_answers_go_nowhere_else_without_standard_output(slapd: Slapd, tmp_path: Path, wire: Wire) -> None:
+    """Where standard output is closed from the start, no answer goes into a file or connection opened in its place."""
+    log = tmp_path / "log"
+    config = configure(tmp_path, slapd, log=log)
+    with PipeHelper(wire, config, command=["sh", "-c", 'exec "$0" >&-', wire.program]) as helper:
+        helper.send(wire.questions([RIGHT, WRONG]))
+        helper.close_input()
+        assert helper.status() == 0
+        assert is_log(log.read_text())
 
 
 @BOTH

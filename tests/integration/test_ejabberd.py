@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -181,7 +182,7 @@ def test_stopped_directory_refuses_until_it_is_back(ejabberd: Ejabberd, slapd: S
     with stopped(slapd):
         assert not ejabberd.check_password("juliet", DOMAIN, "juliet-secret")
         assert not ejabberd.user_exists("juliet", DOMAIN)
-    assert ejabberd.check_password("juliet", DOMAIN, "juliet-secret")
+    assert wait_until(lambda: ejabberd.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
     assert not ejabberd.check_password("juliet", DOMAIN, "wrong")
     assert ejabberd.helpers() == before
 
@@ -195,3 +196,17 @@ def test_killed_helper_is_replaced(ejabberd: Ejabberd) -> None:
     assert ejabberd.check_password("juliet", DOMAIN, "juliet-secret")
     assert not ejabberd.check_password("juliet", DOMAIN, "wrong")
     assert len(ejabberd.helpers()) == 1
+
+
+def test_mended_configuration_is_found_without_a_restart(slapd: Slapd, tmp_path: Path) -> None:
+    """Helpers that end because of a mistake in the configuration are started again, and find it mended."""
+    config = configure(tmp_path, slapd)
+    good = config.read_text()
+    config.write_text("[domains")
+    with Ejabberd([EJABBERD.program], environment={"LDAPAUTH_CONFIG": str(config)}) as node:
+        assert wait_until(lambda: bool(node.helpers()), PATIENCE)
+        first = node.helpers()
+        assert not node.check_password("juliet", DOMAIN, "juliet-secret")
+        assert wait_until(lambda: node.helpers() not in ([], first), PATIENCE)
+        config.write_text(good)
+        assert wait_until(lambda: node.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
