@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint servers clean
+.PHONY: demo test check lint servers bench clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/ldapauth demo
@@ -18,8 +18,12 @@ lint: $(VENV)/test.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Prints what a login costs beside the peers; see docs/performance.md.
+bench: $(VENV)/test.installed
+	$(BIN)/python -m bench
+
 servers:
-	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2
+	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty
 
 # A Python without its own `python3.11` name will do, if it is 3.11 or later.
 $(VENV)/bin/python:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import click
 
 from bench import ejabberd, helpers, http, lua, start
+from bench.neighbours import Neighbours
 from bench.peer import Peer, Sample, Unavailable, draw
-from bench.report import report
+from bench.report import Run, report
 from bench.world import World
 
 _FAMILIES = (helpers, lua, ejabberd, http, start)
@@ -36,8 +37,10 @@ def main(rounds: int, logins: int, only: Sequence[str], *, markdown: bool) -> No
                 peer.start()
             except Unavailable as error:
                 unavailable[peer.key] = str(error)
+        neighbours = Neighbours()
         measured = [_round(peers, unavailable, number, rounds, logins) for number in range(1, rounds + 1)]
-    click.echo(report(peers, measured, unavailable, markdown=markdown), nl=False)
+        others = neighbours.share()
+    click.echo(report(peers, Run(measured, logins, others), unavailable, markdown=markdown), nl=False)
 
 
 def _round(

@@ -83,19 +83,41 @@ RATIOS = (
 )
 
 
-def report(peers: Sequence[Peer], rounds: Rounds, unavailable: Mapping[str, str], *, markdown: bool) -> str:
+@dataclass(frozen=True)
+class Run:
+    """What was measured, and how.
+
+    Attributes:
+        rounds: What was measured.
+        logins: The logins of each turn.
+        others: The part of the machine's CPU time that others used.
+    """
+
+    rounds: Rounds
+    logins: int
+    others: float
+
+    @property
+    def heading(self) -> str:
+        """The run in a sentence."""
+        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+        return (
+            f"{machine}, {len(self.rounds)} rounds of {self.logins} logins; others used {self.others:.0%} of the CPU."
+        )
+
+
+def report(peers: Sequence[Peer], run: Run, unavailable: Mapping[str, str], *, markdown: bool) -> str:
     """The tables.
 
     Args:
         peers: What was to be measured, in the order of the rows.
-        rounds: What was measured.
+        run: What was measured.
         unavailable: What could not be, and why, by the keys of the peers.
         markdown: Whether the tables are for the documentation and not for a terminal.
     """
     table = _markdown if markdown else _plain
-    about = f"{os.cpu_count()} cores, Python {platform.python_version()}, {len(rounds)} rounds"
-    tables = [_peer_rows(peers, rounds, unavailable), _ratio_rows(rounds)]
-    return "\n\n".join([about, *(table(rows) for rows in tables if len(rows) > 1)]) + "\n"
+    tables = [_peer_rows(peers, run.rounds, unavailable), _ratio_rows(run.rounds)]
+    return "\n\n".join([run.heading, *(table(rows) for rows in tables if len(rows) > 1)]) + "\n"
 
 
 def _peer_rows(peers: Sequence[Peer], rounds: Rounds, unavailable: Mapping[str, str]) -> list[_Row]:

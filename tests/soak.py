@@ -257,7 +257,7 @@ class Chaos:
         self._slapd.restart()
 
 
-def run(questions: int, threads: int, seed: int, calm: float = 0.5) -> Report:
+def run(questions: int, threads: int, seed: int, calm: float = 1.0) -> Report:
     """Asks so many questions, and reports; something breaks after so many seconds of calm at most."""
     total = Report(seed, threads)
     accounts = [f"soak{index}" for index in range(threads)]

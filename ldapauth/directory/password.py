@@ -51,7 +51,9 @@ class PasswordChange:
             DirectoryUnavailable: The server can't be asked.
         """
         if self._way == "auto":
-            entries, _ = connection.search(_ROOT_DSE, _ANY_OBJECT, deadline)
+            entries, result = connection.search(_ROOT_DSE, _ANY_OBJECT, deadline)
+            if result.code not in (0, _NO_SUCH_OBJECT):  # to go by it would store passwords in clear for good
+                raise DirectoryUnavailable(f"{connection.server}: the root DSE can't be read (result {result.code})")
             # A server that shows no root DSE offers nothing special.
             offered = [value for entry in entries for values in entry.attributes.values() for value in values]
             if ACTIVE_DIRECTORY.encode() in offered:

@@ -258,20 +258,21 @@ class Pool:
         Raises:
             _ServiceRefused: The password is wrong, or has just been found wrong by another question.
         """
-        if self._trusted:
-            _bind_service(connection, dn, password, limit)
-            return
-        if not self._first_bind.acquire(timeout=limit.remaining()):
-            raise DeadlineExceeded(f"{connection.server}: no answer in time to another question's first bind")
-        try:
-            self._spare_service()
-            _bind_service(connection, dn, password, limit)
-            self._trusted = True
-        except _ServiceRefused as error:
-            self._pause(connection.server, error)
-            raise
-        finally:
-            self._first_bind.release()
+        if not self._trusted:
+            if not self._first_bind.acquire(timeout=limit.remaining()):
+                raise DeadlineExceeded(f"{connection.server}: no answer in time to another question's first bind")
+            try:
+                self._spare_service()
+                if not self._trusted:
+                    _bind_service(connection, dn, password, limit)
+                    self._trusted = True
+                    return
+            except _ServiceRefused as error:
+                self._pause(connection.server, error)
+                raise
+            finally:
+                self._first_bind.release()
+        _bind_service(connection, dn, password, limit)
 
     def _spare_service(self) -> None:
         """Refuses every question while the service account is left alone."""

@@ -71,9 +71,7 @@ def run(protocol: str, config_path: str | None, *, on_terminal: bool) -> None:
     try:
         settings = _start(config_path, on_terminal=on_terminal)
         limit: float = getattr(settings, protocol).deadline
-        server = _Server(_CODECS[protocol](), Provider(settings), limit, on_terminal=on_terminal)
-        log.event(_log, logging.INFO, "ready", protocol=protocol, note=_PROSODY if on_terminal else "")
-        server.serve()
+        _Server(_CODECS[protocol](), Provider(settings), limit, on_terminal=on_terminal).serve()
     except _Leave as leaving:
         log.event(_log, logging.INFO, "leaving", reason=str(leaving))
     except ConfigurationError as error:
@@ -128,6 +126,7 @@ class _Server:
                 raise _Leave("this protocol can't be used on a terminal: with Prosody, use the generic one")
             self._empty_since = now()
             terminal.discard_input()
+        log.event(_log, logging.INFO, "ready", note=_PROSODY if self._on_terminal else "")
         terminal.when_nobody_reads(lambda: _end("nobody reads the answers"))
         while True:
             self._await_input()

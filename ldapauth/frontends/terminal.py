@@ -44,7 +44,7 @@ def isolate() -> bool:
             os.dup2(nowhere, STDERR)
             os.close(nowhere)
         with contextlib.suppress(termios.error):  # the other end may be gone already; the first read will tell
-            tty.setraw(STDIN)
+            tty.setraw(STDIN, termios.TCSAFLUSH)  # what was typed while there was an echo is thrown away with it
     return on_terminal
 
 

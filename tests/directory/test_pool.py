@@ -55,10 +55,17 @@ def untouched() -> Iterator[Slapd]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[Slapd]:
+    """One that counts nothing, for many questions."""
+    with Slapd() as server:
+        yield server
+
+
 @pytest.fixture
-def proxy(slapd: Slapd) -> Iterator[Proxy]:
-    """A way to it that counts connections, and can be slow."""
-    with Proxy(slapd.port) as way:
+def proxy(quiet: Slapd) -> Iterator[Proxy]:
+    """A way to that one which counts connections, and can be slow."""
+    with Proxy(quiet.port) as way:
         yield way
 
 

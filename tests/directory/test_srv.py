@@ -242,6 +242,26 @@ def test_dns_that_hangs_makes_no_question_late(dns_server: DnsServer, mocker: Mo
     assert all(elapsed <= 0.4 + SLACK for _, elapsed in ends)
 
 
+def test_questions_beside_a_look_up_do_not_wait_for_it(dns_server: DnsServer, mocker: MockerFixture) -> None:
+    """While one question asks a DNS that hangs, the others go on with the last list at once."""
+    mocker.patch.object(srv, "_LIFETIME", 60.0)
+    dns_server.ttl = 0
+    dns_server.records = ["0 0 389 a.example."]
+    servers = SrvList(DOMAIN)
+    assert hosts(servers) == ["a.example"]
+    servers._good_until = 0.0
+    dns_server.mood = "silent"
+    asked = dns_server.asked
+    asking = threading.Thread(target=servers, args=(Deadline.after(1.2),))
+    asking.start()
+    assert wait_until(lambda: dns_server.asked > asked, PATIENCE)
+    deadline = Deadline.after(0.3)
+    assert [server.host for server in servers(deadline)] == ["a.example"]
+    assert not deadline.expired
+    assert asking.is_alive()
+    asking.join()
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.1], ids=["none", "too-little"])
 def test_question_without_time_says_nothing_about_dns(
     dns_server: DnsServer, mocker: MockerFixture, seconds: float
