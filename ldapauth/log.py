@@ -47,7 +47,7 @@ def quoted(value: str) -> str:
     """A value that can't be taken for another field or another line."""
     if value.isascii() and value.isprintable() and not set(value) & set(' "=\\'):
         return value
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value)
 
 
 def _handler(target: str) -> tuple[logging.Handler, str]:
