@@ -174,8 +174,10 @@ class Directory:
     ) -> wire.Entry | Reason:
         """The one entry that the filter finds and that is named so."""
         assert self._filter is not None  # noqa: S101 - for the type checker: without user_dn there is a filter
-        naming = self._filter.naming
-        entries, result = connection.search(self._query(user, more), self._filter.encode(user), deadline)
+        sole = None if more else self._filter.sole_attribute(user)
+        entries, result = connection.search(self._query(user, more), self._filter.encode(user), deadline, sole)
+        if result is wire.AS_EXPECTED:
+            return entries[0]
         if result.code == _NO_SUCH_OBJECT and not self._base.constant:
             return Reason.NO_SUCH_USER  # no directory tree for this domain
         if result.code == _NO_SUCH_OBJECT:
@@ -190,7 +192,7 @@ class Directory:
             raise DirectoryUnavailable(f"{connection.server}: the search failed ({_said(result)})")
         if not entries:
             return Reason.NO_SUCH_USER
-        return _named(connection, user, naming, entries[0], more)
+        return _named(connection, user, self._filter.naming, entries[0], more)
 
     def _query(self, user: User, more: tuple[str, ...]) -> wire.Search:
         """The search around the filter, encoded once for all users where the base DN is the same for all."""
@@ -342,18 +344,18 @@ def _named(
     """The entry, if it is named as the user is."""
     if not entry.dn:  # RFC 4513 5.1.1: a bind with it would be anonymous, and succeed
         raise DirectoryUnavailable(f"{connection.server}: an entry without a DN")
-    names = _without(entry, more)
+    names = _without_certificates(entry) if more else entry
+    if is_named(user, naming, names):
+        return entry
     if not any(names.attributes.values()):
         raise DirectoryUnavailable(
             f"{connection.server}: the service account may not read {', '.join(_names(naming))} of {entry.dn}"
         )
-    return entry if is_named(user, naming, names) else Reason.OTHER_NAME
+    return Reason.OTHER_NAME
 
 
-def _without(entry: wire.Entry, more: tuple[str, ...]) -> wire.Entry:
+def _without_certificates(entry: wire.Entry) -> wire.Entry:
     """The entry with nothing but what names it."""
-    if not more:
-        return entry
     kept = {name: values for name, values in entry.attributes.items() if not _is_certificate(name)}
     return wire.Entry(entry.message_id, entry.dn, kept)
 

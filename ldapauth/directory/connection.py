@@ -22,9 +22,12 @@ from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 
 from . import wire
 
-_RECEIVE = 65536
+_RECEIVE = 16384
+"""Bytes that are read at a time: as many as a TLS record holds. Memory for more is slow to get, at each read."""
 
 _FAILURES = (OSError, wire.ProtocolError, DirectoryUnavailable)  # ssl.SSLError and TimeoutError are OSErrors
+
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _ELSEWHERE = {51: "busy", 52: "unavailable"}  # RFC 4511 A.2: the server did nothing and says so
 _T = TypeVar("_T")
@@ -58,9 +61,12 @@ class Connection:
         self.closed = False
         self.sent = False
         self._socket = sock
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
         self._reader = wire.Reader()
         self._last_id = 0
         self._opened = self._used = now()
+        sock.settimeout(0)  # a socket's own time-out is one more system call for each wait, and for each read
 
     @classmethod
     def open(cls, server: Server, transport: Transport, tls: ssl.SSLContext, deadline: Deadline) -> "Connection":
@@ -91,36 +97,50 @@ class Connection:
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
-        # surrogateescape: a DN goes back to the server byte for byte as it came, valid UTF-8 or not
-        encoded = dn.encode("utf-8", "surrogateescape")
+        request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode())
         try:
-            message = self._ask(wire.bind_request(self._next_id(), encoded, password.encode()), deadline)
-            result = _end_of("bind", message)
+            data = self._exchange(request, deadline)
+            message = wire.sole_message(data) if len(data) <= wire.SHORT_MESSAGE else None
+            if message is None:
+                self._reader.feed(data)
+                message = self._next(deadline)
+            else:
+                self._demand_answer(message)
+            if not isinstance(message, wire.Result) or message.kind != "bind":
+                raise wire.ProtocolError("something else came for the end of a bind")
         except _FAILURES as error:
             raise self._failed(error) from None
         self._answered()
-        return result
+        return message
 
     def search(
-        self, query: wire.Search, search_filter: bytes, deadline: Deadline
+        self, query: wire.Search, search_filter: bytes, deadline: Deadline, sole: tuple[bytes, bytes] | None = None
     ) -> tuple[list[wire.Entry], wire.Result]:
         """A search: the entries, and how it ended. References to other servers are passed over.
+
+        Args:
+            query: What surrounds the filter.
+            search_filter: The filter, encoded.
+            deadline: By when.
+            sole: An attribute and its value, if it is known what one entry and no more of it will most likely be found;
+                then it ends with `wire.AS_EXPECTED`.
 
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
-        entries: list[wire.Entry] = []
+        request = wire.search_request(self._next_id(), query, search_filter)
         try:
-            message = self._ask(wire.search_request(self._next_id(), query, search_filter), deadline)
-            while not isinstance(message, wire.Result):
-                if isinstance(message, wire.Entry) and len(entries) < query.size_limit:
-                    entries.append(message)  # a server that does not know the limit is heard out, and not remembered
-                message = self._receive(deadline)
-            result = _end_of("search", message)
+            data = self._exchange(request, deadline)
+            dn = wire.sole_entry(data, self._last_id, *sole) if sole else None
+            if dn and sole:
+                entry = wire.Entry(self._last_id, wire.decoded_dn(dn), {sole[0].decode(): [sole[1]]})
+                found = [entry], wire.AS_EXPECTED
+            else:
+                found = self._found(query, data, deadline)
         except _FAILURES as error:
             raise self._failed(error) from None
         self._answered()
-        return entries, result
+        return found
 
     def rare(self, call: Callable[[Any], _T], deadline: Deadline) -> _T:
         """Has ldap3 do what is too rare for `wire.py`: `call` gets an `ldap3.Connection` on this socket.
@@ -151,9 +171,7 @@ class Connection:
         moment = now()
         if self.closed or moment - self._used > idle_limit or moment - self._opened > max_age:
             return False
-        waiting = select.poll()
-        waiting.register(self._socket, select.POLLIN)
-        return not waiting.poll(0)
+        return not self._readable.poll(0)
 
     def abandon(self) -> None:
         """Closes this process's end without a word: after a fork the connection is the parent's."""
@@ -167,7 +185,6 @@ class Connection:
             return
         self.closed = True
         with contextlib.suppress(OSError, ValueError):
-            self._socket.settimeout(0)
             self._socket.send(wire.unbind_request(self._next_id()))
         self._socket.close()
 
@@ -177,7 +194,7 @@ class Connection:
         borrowed = ldap3.Connection(
             server, client_strategy=ldap3.SAFE_SYNC, auto_referrals=False, check_names=False, raise_exceptions=False
         )
-        borrowed.socket = _TimedSocket(self, self._socket, deadline)
+        borrowed.socket = _TimedSocket(self, deadline)
         borrowed.closed = False
         borrowed.listening = True
         borrowed.strategy._outstanding = {}  # noqa: SLF001 - there is no public way to hand ldap3 a socket
@@ -200,37 +217,84 @@ class Connection:
         # With a timeout the handshake as a whole is limited, not each read of it.
         self._socket.settimeout(limit.remaining())
         self._socket = tls.wrap_socket(self._socket, server_hostname=self.server.host)
+        self._socket.settimeout(0)
 
     def _next_id(self) -> int:
-        self._last_id += 1
+        self._last_id = self._last_id % wire.LAST_MESSAGE_ID + 1
         return self._last_id
 
-    def _ask(self, request: bytes, deadline: Deadline) -> wire.Message:
-        """Sends a request and takes the first message of its answer."""
-        self._socket.settimeout(deadline.remaining())
-        self._socket.sendall(request)
+    def _exchange(self, request: bytes, deadline: Deadline) -> bytes:
+        """Sends a request and takes what comes first of the answer."""
+        try:
+            count = self._socket.send(request)
+        except _NOT_NOW:
+            count = 0
+        if count < len(request):
+            self._send(request[count:], deadline)
         self.sent = True
-        return self._receive(deadline)
+        if not self._readable.poll(deadline.remaining() * 1000):
+            raise TimeoutError
+        return self._read(deadline)
 
-    def _receive(self, deadline: Deadline) -> wire.Message:
+    def _found(self, query: wire.Search, data: bytes, deadline: Deadline) -> tuple[list[wire.Entry], wire.Result]:
+        """The answer to a search that begins with these bytes."""
+        self._reader.feed(data)
+        entries: list[wire.Entry] = []
+        while not isinstance(message := self._next(deadline), wire.Result):
+            if isinstance(message, wire.Entry) and len(entries) < query.size_limit:
+                entries.append(message)  # a server that does not know the limit is heard out, and not remembered
+        if message.kind != "search":
+            raise wire.ProtocolError("something else came for the end of a search")
+        return entries, message
+
+    def _send(self, data: bytes, deadline: Deadline) -> None:
+        while True:
+            try:
+                count = self._socket.send(data)
+            except _NOT_NOW as error:
+                self._wait(_missing(error, select.POLLOUT), deadline)
+                continue
+            self.sent = True
+            if count == len(data):
+                return
+            data = data[count:]
+
+    def _read(self, deadline: Deadline) -> bytes:
+        """What the server has sent, some bytes at least."""
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE)
+            except _NOT_NOW as error:
+                self._wait(_missing(error, select.POLLIN), deadline)
+                continue
+            if data:
+                return data
+            raise wire.ProtocolError("the server closed the connection")
+
+    def _wait(self, event: int, deadline: Deadline) -> None:
+        ready = select.poll()
+        ready.register(self._socket, event)
+        if not ready.poll(deadline.remaining() * 1000):
+            raise TimeoutError
+
+    def _next(self, deadline: Deadline) -> wire.Message:
         """The next message that answers the last request."""
         while True:
             message = self._reader.next_message()
             if message is None:
-                self._socket.settimeout(deadline.remaining())
-                data = self._socket.recv(_RECEIVE)
-                if not data:
-                    raise wire.ProtocolError("the server closed the connection")
-                self._reader.feed(data)
-            elif isinstance(message, wire.Intermediate):
-                continue
-            elif message.message_id != self._last_id:
-                raise wire.ProtocolError(_unasked(message))
-            elif isinstance(message, wire.Result) and message.code in _ELSEWHERE:
-                self.sent = False  # nothing was done, so it may be asked for elsewhere
-                raise wire.ProtocolError(f"the server can't answer now (result {message.code})")
-            else:
+                deadline.remaining()  # looked at even if there always is something to read
+                self._reader.feed(self._read(deadline))
+            elif not isinstance(message, wire.Intermediate):
+                self._demand_answer(message)
                 return message
+
+    def _demand_answer(self, message: wire.Message) -> None:
+        """Raises an error unless the message answers the last request."""
+        if message.message_id != self._last_id:
+            raise wire.ProtocolError(_unasked(message))
+        if isinstance(message, wire.Result) and message.code in _ELSEWHERE:
+            self.sent = False  # nothing was done, so it may be asked for elsewhere
+            raise wire.ProtocolError(f"the server can't answer now (result {message.code})")
 
     def _answered(self) -> None:
         """Notes that a question was answered.
@@ -250,21 +314,18 @@ class Connection:
 class _TimedSocket:
     """What ldap3 needs of a socket, each wait limited by what remains of the deadline, and what it reads in all."""
 
-    def __init__(self, connection: Connection, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, connection: Connection, deadline: Deadline) -> None:
         self._connection = connection
-        self._socket = sock
         self._deadline = deadline
         self._received = 0
 
     def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(self._deadline.remaining())
-        self._socket.sendall(data)
-        self._connection.sent = True
+        self._connection._send(data, self._deadline)  # noqa: SLF001 - it is the connection, as ldap3 wants to see it
 
-    def recv(self, size: int) -> bytes:
-        self._socket.settimeout(self._deadline.remaining())
+    def recv(self, _: int) -> bytes:
+        self._deadline.remaining()
         try:
-            data = self._socket.recv(size)
+            data = self._connection._read(self._deadline)  # noqa: SLF001 - likewise
         except TimeoutError:
             raise DeadlineExceeded("no answer in time") from None
         self._received += len(data)
@@ -279,11 +340,11 @@ class _TimedSocket:
         """Likewise."""
 
 
-def _end_of(kind: str, message: wire.Message) -> wire.Result:
-    """The message, if it is what such an operation ends with."""
-    if not isinstance(message, wire.Result) or message.kind != kind:
-        raise wire.ProtocolError(f"something else came for the end of a {kind}")
-    return message
+def _missing(error: OSError, otherwise: int) -> int:
+    """What a socket that could not go on waits for: TLS says so, and may want the other of the two."""
+    if isinstance(error, ssl.SSLWantReadError):
+        return select.POLLIN
+    return select.POLLOUT if isinstance(error, ssl.SSLWantWriteError) else otherwise
 
 
 def _translated(server: Server, error: Exception) -> DirectoryUnavailable:

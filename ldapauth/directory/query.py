@@ -6,11 +6,11 @@ Knows no connection and no server.
 """
 
 import contextlib
-import dataclasses
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.operation import search as ldap3_search
@@ -32,8 +32,7 @@ _VALUE_TAGS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Who is asked about.
 
     Attributes:
@@ -79,6 +78,8 @@ class Template:
 
     def fill(self, user: User, escape: Callable[[str], str] = str) -> str:
         """The text for a user, each value passed through `escape`."""
+        if self._format == "%(user)s":  # nearly always, and on the way of every login
+            return escape(user.name)
         return self._format % {"user": escape(user.name), "domain": escape(user.domain)}
 
 
@@ -149,19 +150,27 @@ class _Value:
 
 
 class _Node:
-    """A part of a filter in which something is filled in."""
+    """A part of a filter in which something is filled in: in one place as a rule, between what is always the same."""
 
     def __init__(self, tag: int, parts: "list[_Part]") -> None:
         self._tag = tag
-        self._parts = parts
+        first = next(index for index, part in enumerate(parts) if not isinstance(part, bytes))
+        self._before = b"".join(part for part in parts[:first] if isinstance(part, bytes))
+        self._part = parts[first]
+        self._after = parts[first + 1 :]
 
     def encode(self, user: User) -> bytes:
-        return wire.tlv(
-            self._tag, b"".join(part if isinstance(part, bytes) else part.encode(user) for part in self._parts)
-        )
+        content = self._before + _encoded(self._part, user)
+        for part in self._after:
+            content += _encoded(part, user)
+        return wire.tlv(self._tag, content)
 
 
 _Part = bytes | _Node | _Value
+
+
+def _encoded(part: _Part, user: User) -> bytes:
+    return part if isinstance(part, bytes) else part.encode(user)
 
 
 def _node(tag: int, parts: list[_Part]) -> _Part:
@@ -201,7 +210,17 @@ class FilterTemplate:
 
     def encode(self, user: User) -> bytes:
         """The filter for a user, as it stands in a search request."""
-        return self._root if isinstance(self._root, bytes) else self._root.encode(user)
+        return _encoded(self._root, user)
+
+    def sole_attribute(self, user: User) -> tuple[bytes, bytes] | None:
+        """The attribute that is looked for first, and the name in it of an entry that is this user's beyond doubt.
+
+        None where an entry needs a closer look, see `is_named`.
+        """
+        if not unicodedata.is_normalized("NFKC", user.name):
+            return None
+        attribute, template = self.naming[0]
+        return attribute.encode(), template.fill(user).encode("utf-8", "surrogatepass")
 
     def _compile(self, node: ldap3_search.FilterNode, *, negated: bool) -> _Part:
         """One node of ldap3's tree. Source: RFC 4511 4.5.1.7."""
@@ -261,7 +280,7 @@ def _template(escaped: bytes) -> Template:
         raise ValueError("a value with a placeholder in it is not UTF-8") from None
 
 
-def is_named(user: User, naming: Iterable[tuple[str, Template]], entry: wire.Entry) -> bool:
+def is_named(user: User, naming: Sequence[tuple[str, Template]], entry: wire.Entry) -> bool:
     r"""Whether an entry's own values say that it is this user's, and not one that only matches.
 
     Directories compare more loosely than XMPP does: outer and doubled spaces, accents and compatibility characters may
@@ -272,14 +291,22 @@ def is_named(user: User, naming: Iterable[tuple[str, Template]], entry: wire.Ent
     """
     if not unicodedata.is_normalized("NFKC", user.name):
         return False
-    wanted = [template.fill(user).lower() for _, template in naming]
+    exact = naming[0][1].fill(user).encode("utf-8", "surrogatepass")
+    for values in entry.attributes.values():
+        if exact in values:
+            return True
+    return _is_alike([template.fill(user) for _, template in naming], entry)
+
+
+def _is_alike(wanted: list[str], entry: wire.Entry) -> bool:
+    """Whether one of the entry's values is one of the names, but for case and its Unicode form."""
     # No form of a name is longer than this, and to normalize what a user may have written there can take minutes.
     longest = 4 * max(len(name.encode("utf-8", "surrogatepass")) for name in wanted)
-    for values in entry.attributes.values():
-        for value in values:
-            with contextlib.suppress(UnicodeDecodeError):
-                if len(value) <= longest and unicodedata.normalize("NFKC", value.decode()).lower() in wanted:
-                    return True
+    lowered = [name.lower() for name in wanted]
+    for value in itertools.chain(*entry.attributes.values()):
+        with contextlib.suppress(UnicodeDecodeError):
+            if len(value) <= longest and unicodedata.normalize("NFKC", value.decode()).lower() in lowered:
+                return True
     return False
 
 

@@ -4,11 +4,15 @@ Owns exactly the messages of RFC 4511 that finding a user and binding need. A `R
 and gives messages, nothing (more bytes are needed), or `ProtocolError`: never another exception, and never more memory
 than `MAX_MESSAGE` and one piece. Elements that RFC 4511 does not know are skipped, as its section 4 asks.
 
+Every login runs through here, and nearly all get the same two answers. `sole_entry` and `sole_message` know these by
+their bytes; whatever they do not know is decoded.
+
 Knows nothing of names, filters' text, servers or time. Everything rare (modify, add, delete, extended) is ldap3's.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 MAX_MESSAGE = 1 << 20
 """Bytes of one message that are taken. We ask for a handful of attributes of two entries at most; a user's certificates
@@ -16,6 +20,13 @@ are the largest and rarely reach 10 kB each. What claims to be larger is no answ
 
 MAX_ELEMENTS = 10_000
 """Elements side by side that are taken: each costs time, and a message of nothing but empty ones would cost seconds."""
+
+LAST_MESSAGE_ID = 127
+"""After it message ids begin at 1 again. One question is under way on a connection, so an id is free again when its
+answer is here (RFC 4511 4.1.1.1); and of so few ids the usual answers soon are all known, see `sole_message`."""
+
+SHORT_MESSAGE = 64
+"""Bytes of a message that is remembered with what it says: enough for a result without words, however it is encoded."""
 
 # Tags: RFC 4511 4.2, 4.5, 4.12, 4.13; universal ones from X.690.
 _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
@@ -47,14 +58,14 @@ class Entry:
     attributes: dict[str, list[bytes]]
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Reference:
     """A SearchResultReference: more may be found elsewhere, where we never go."""
 
     message_id: int
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Result:
     """The end of an operation: BindResponse, SearchResultDone, or an ExtendedResponse.
 
@@ -78,7 +89,7 @@ class Result:
     controls: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Intermediate:
     """An IntermediateResponse, which we ask for nowhere and skip."""
 
@@ -87,12 +98,15 @@ class Intermediate:
 
 Message = Entry | Reference | Result | Intermediate
 
+AS_EXPECTED = Result(0, "search", 0)
+"""How a search ended whose answer was known by its bytes, see `sole_entry`: its entry needs no closer look."""
+
 
 def tlv(tag: int, content: bytes) -> bytes:
     """One element: tag, definite length in the fewest bytes, content. Source: X.690 8.1."""
     length = len(content)
     if length < 0x80:
-        return bytes((tag, length)) + content
+        return b"%c%c%b" % (tag, length, content)
     size = (length.bit_length() + 7) // 8
     return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big") + content
 
@@ -100,25 +114,49 @@ def tlv(tag: int, content: bytes) -> bytes:
 def _integer(value: int, tag: int = _INTEGER) -> bytes:
     """A non-negative INTEGER or ENUMERATED."""
     if value < 0x80:
-        return bytes((tag, 1, value))
+        return b"%c\x01%c" % (tag, value)
     return tlv(tag, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
-def bind_request(message_id: int, dn: bytes, password: bytes) -> bytes:
-    """A simple bind of LDAP version 3. Source: RFC 4511 4.2."""
-    content = _integer(3) + tlv(_OCTETS, dn) + tlv(_SIMPLE, password)
-    return tlv(_SEQUENCE, _integer(message_id) + tlv(_BIND_REQUEST, content))
+def bind_request(message_id: int, dn: bytes, password: bytes, controls: bytes = b"") -> bytes:
+    """A simple bind of LDAP version 3, with encoded controls if there are any. Source: RFC 4511 4.2 and 4.1.11."""
+    return _request(message_id, _BIND_REQUEST, _VERSION + tlv(_OCTETS, dn) + tlv(_SIMPLE, password), controls)
 
 
 def search_request(message_id: int, query: "Search", search_filter: bytes) -> bytes:
     """A search with an encoded filter. Source: RFC 4511 4.5.1."""
-    content = query.head + search_filter + query.attributes
-    return tlv(_SEQUENCE, _integer(message_id) + tlv(_SEARCH_REQUEST, content))
+    return _request(message_id, _SEARCH_REQUEST, query.head + search_filter + query.attributes)
 
 
 def unbind_request(message_id: int) -> bytes:
     """Says goodbye; there is no answer. Source: RFC 4511 4.3."""
-    return tlv(_SEQUENCE, _integer(message_id) + tlv(_UNBIND_REQUEST, b""))
+    return _request(message_id, _UNBIND_REQUEST, b"")
+
+
+def _request(message_id: int, tag: int, content: bytes, controls: bytes = b"") -> bytes:
+    """Source: RFC 4511 4.1.1."""
+    length = len(content)
+    if length < 0x70 and message_id < 0x80 and not controls:  # as below, with every length in one byte
+        return b"\x30%c\x02\x01%c%c%c%b" % (length + 5, message_id, tag, length, content)
+    return tlv(_SEQUENCE, _integer(message_id) + tlv(tag, content) + controls)
+
+
+def control(oid: str, value: bytes | None = None, *, critical: bool = False) -> bytes:
+    """A request control, to be put into a `control_list`. Source: RFC 4511 4.1.11."""
+    content = tlv(_OCTETS, oid.encode())
+    if critical:
+        content += b"\x01\x01\xff"
+    if value is not None:
+        content += tlv(_OCTETS, value)
+    return tlv(_SEQUENCE, content)
+
+
+def control_list(*encoded: bytes) -> bytes:
+    """Encoded controls as they stand behind a request. Source: RFC 4511 4.1.1."""
+    return tlv(_CONTROLS, b"".join(encoded))
+
+
+_VERSION = _integer(3)
 
 
 class Search:
@@ -148,8 +186,65 @@ class Search:
         self.attributes = tlv(_SEQUENCE, b"".join(tlv(_OCTETS, name.encode()) for name in attributes))
 
 
+def decoded_dn(octets: bytes) -> str:
+    """A DN as text; `encoded_dn` gives its bytes again, valid UTF-8 or not."""
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def encoded_dn(dn: str) -> bytes:
+    """The bytes of a DN."""
+    return dn.encode("utf-8", "surrogateescape")
+
+
+@functools.lru_cache(maxsize=1024)
+def sole_message(data: bytes) -> Message | None:
+    """The message, if the bytes are just one; decoded once, however often they come.
+
+    Raises:
+        ProtocolError: The bytes can't be a message.
+    """
+    reader = Reader()
+    reader.feed(data)
+    message = reader.next_message()
+    return message if reader.empty else None
+
+
+def sole_entry(data: bytes, message_id: int, kind: bytes, value: bytes) -> bytes | None:
+    """The DN in an answer that is one entry, with one attribute of one value, and the success of the search.
+
+    None if the bytes are anything else, or lengths need more than a byte. Nothing is taken on trust: they must be the
+    very bytes that an encoder makes of this answer.
+
+    Args:
+        data: All that has come.
+        message_id: Of the search.
+        kind: The attribute.
+        value: Its value.
+    """
+    pair, total = len(kind) + len(value) + 6, len(data) - 16
+    if not pair < total < 0x80:
+        return None
+    length = data[8]
+    dn = data[9 : 9 + length]
+    set_of = len(value) + 2
+    usual = _SOLE_ENTRY % (
+        total, message_id, total - 5, length, dn,
+        pair + 2, pair, len(kind), kind, set_of, len(value), value,
+        message_id,
+    )  # fmt: skip
+    return dn if data == usual and dn else None
+
+
+_SOLE_ENTRY = (
+    b"\x30%c\x02\x01%c\x64%c\x04%c%b\x30%c\x30%c\x04%c%b\x31%c\x04%c%b"  # RFC 4511 4.5.2: SearchResultEntry
+    b"\x30\x0c\x02\x01%c\x65\x07\x0a\x01\x00\x04\x00\x04\x00"  # SearchResultDone, with success and no words
+)
+
+
 class Reader:
     """Takes a server's bytes and gives its messages, in order."""
+
+    __slots__ = ("_data", "_offset")
 
     def __init__(self) -> None:
         self._data = b""
@@ -162,7 +257,7 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Takes what a server has sent."""
-        self._data = data if self.empty else self._data[self._offset :] + data
+        self._data = data if self._offset == len(self._data) else self._data[self._offset :] + data
         self._offset = 0
 
     def next_message(self) -> Message | None:
@@ -171,74 +266,85 @@ class Reader:
         Raises:
             ProtocolError: These bytes can't be one. The reader is of no use afterwards.
         """
-        if self.empty:
+        data, offset = self._data, self._offset
+        if offset == len(data):
             return None
-        found = _message_span(self._data, self._offset)
-        if found is None or found[1] > len(self._data):
+        if data[offset] != _SEQUENCE:
+            raise ProtocolError("a message does not begin with a sequence")
+        start = offset + 2
+        if start > len(data):
             return None
-        self._offset = found[1]
-        return _message(self._data, *found)
+        size = data[offset + 1]
+        if size >= 0x80:
+            found = _long_length(data, start, size & 0x7F)
+            if found is None:
+                return None
+            start, size = found
+        stop = start + size
+        if stop > len(data):
+            return None
+        self._offset = stop
+        return _message(data, start, stop)
 
 
-def _message_span(data: bytes, offset: int) -> tuple[int, int] | None:
-    """Where the content of the message at an offset begins and ends; None when its length is not here yet."""
-    if data[offset] != _SEQUENCE:
-        raise ProtocolError("a message does not begin with a sequence")
-    if len(data) - offset < 2:
+def _long_length(data: bytes, offset: int, size: int) -> tuple[int, int] | None:
+    """Where a message's content begins, and its length, which stands there in so many bytes if they are here yet."""
+    if not 1 <= size <= 4:
+        raise ProtocolError("a message of indefinite or absurd length")
+    start = offset + size
+    if start > len(data):
         return None
-    length, start = data[offset + 1], offset + 2
-    if length >= 0x80:
-        size = length & 0x7F
-        if not 1 <= size <= 4:
-            raise ProtocolError("a message of indefinite or absurd length")
-        if len(data) - start < size:
-            return None
-        length = int.from_bytes(data[start : start + size], "big")
-        start += size
+    length = int.from_bytes(data[offset:start], "big")
     if length > MAX_MESSAGE:
         raise ProtocolError("a message that is too long")
-    return start, start + length
+    return start, length
 
 
-# Where the content of an element begins and ends, behind its tag.
+def _span(data: bytes, offset: int, end: int) -> tuple[int, int]:
+    """Where the content of the element at an offset begins and ends, within what holds it. Source: X.690 8.1."""
+    start = offset + 2
+    if start > end:
+        raise ProtocolError("an element is cut off")
+    length = data[offset + 1]
+    if length >= 0x80:  # RFC 4511 5.1: definite lengths only
+        size = length & 0x7F
+        if not 1 <= size <= 4 or end - start < size:
+            raise ProtocolError("an element of indefinite or absurd length")
+        length = int.from_bytes(data[start : start + size], "big")
+        start += size
+    stop = start + length
+    if stop > end:
+        raise ProtocolError("an element is longer than what holds it")
+    return start, stop
+
+
+def _opened(data: bytes, offset: int, end: int, tag: int) -> tuple[int, int]:
+    """Where the content of the element at an offset begins and ends; it has to be of this tag."""
+    if offset >= end or data[offset] != tag:
+        raise ProtocolError("an element is missing, or of another type")
+    return _span(data, offset, end)
+
+
+# A tag, and where the content behind it begins and ends.
 _Element = tuple[int, int, int]
 
 
 def _elements(data: bytes, offset: int, end: int) -> list[_Element]:
-    """The elements side by side between two offsets, which must be filled by them. Source: X.690 8.1, RFC 4511 5.1."""
+    """The elements side by side between two offsets, which must be filled by them."""
     found = []
     while offset < end:
-        if end - offset < 2:
-            raise ProtocolError("an element is cut off")
-        tag, length, start = data[offset], data[offset + 1], offset + 2
+        tag = data[offset]
         if tag & 0x1F == 0x1F:
             raise ProtocolError("a tag of a form that LDAP does not use")
-        if length >= 0x80:
-            size = length & 0x7F
-            if not 1 <= size <= 4 or end - start < size:
-                raise ProtocolError("an element of indefinite or absurd length")
-            length = int.from_bytes(data[start : start + size], "big")
-            start += size
-        offset = start + length
-        if offset > end:
-            raise ProtocolError("an element is longer than what holds it")
+        start, offset = _span(data, offset, end)
         found.append((tag, start, offset))
         if len(found) > MAX_ELEMENTS:
             raise ProtocolError("more elements than any answer has")
     return found
 
 
-def _fields(data: bytes, offset: int, end: int, *tags: int) -> list[_Element]:
-    """The elements of a sequence that begins with elements of these tags; more may follow."""
-    found = _elements(data, offset, end)
-    if tuple([element[0] for element in found[: len(tags)]]) != tags:
-        raise ProtocolError("an element is missing, or of another type")
-    return found
-
-
-def _number(data: bytes, element: _Element) -> int:
+def _number(data: bytes, start: int, stop: int) -> int:
     """A number from 0 to 2^31-1."""
-    _, start, stop = element
     if not 1 <= stop - start <= 5:
         raise ProtocolError("a number of absurd length")
     value = int.from_bytes(data[start:stop], "big", signed=True)
@@ -247,76 +353,83 @@ def _number(data: bytes, element: _Element) -> int:
     return value
 
 
-def _text(data: bytes, element: _Element) -> str:
+def _text(data: bytes, start: int, stop: int) -> str:
     """An LDAPString; what is not UTF-8 in it is shown as escapes, for it is only ever compared or shown."""
-    return data[element[1] : element[2]].decode("utf-8", "backslashreplace")
+    return data[start:stop].decode("utf-8", "backslashreplace")
 
 
 def _message(data: bytes, start: int, stop: int) -> Message:
     """The message whose content lies there. Source: RFC 4511 4.1.1."""
-    parts = _fields(data, start, stop, _INTEGER)
-    if len(parts) < 2:
+    id_start, offset = _opened(data, start, stop, _INTEGER)
+    message_id = _number(data, id_start, offset)
+    if offset == stop:
         raise ProtocolError("a message without an operation")
-    message_id = _number(data, parts[0])
-    operation = parts[1]
-    if operation[0] == _SEARCH_ENTRY:
-        return _entry(message_id, data, operation)
-    if operation[0] == _SEARCH_REFERENCE:
+    tag = data[offset]
+    operation, end = _opened(data, offset, stop, tag)
+    more = _elements(data, end, stop) if end < stop else ()
+    if tag == _SEARCH_ENTRY:
+        return _entry(message_id, data, operation, end)
+    if tag == _SEARCH_REFERENCE:
         return Reference(message_id)
-    if operation[0] == _INTERMEDIATE_RESPONSE:
+    if tag == _INTERMEDIATE_RESPONSE:
         return Intermediate(message_id)
-    kind = _RESULTS.get(operation[0])
+    kind = _RESULTS.get(tag)
     if kind is None:
-        raise ProtocolError(f"a message of a kind that answers nothing asked here: 0x{operation[0]:02x}")
-    return _result(message_id, kind, data, operation, _controls(data, parts[2:]) if len(parts) > 2 else {})
+        raise ProtocolError(f"a message of a kind that answers nothing asked here: 0x{tag:02x}")
+    return _result(message_id, kind, data, (operation, end), _controls(data, more) if more else {})
 
 
-def _entry(message_id: int, data: bytes, operation: _Element) -> Entry:
+def _entry(message_id: int, data: bytes, start: int, stop: int) -> Entry:
     """Source: RFC 4511 4.5.2."""
-    name, pairs, *_ = _fields(data, operation[1], operation[2], _OCTETS, _SEQUENCE)
-    dn = data[name[1] : name[2]].decode("utf-8", "surrogateescape")  # sent back as it came, when the user binds
+    name, name_end = _opened(data, start, stop, _OCTETS)
+    pairs, pairs_end = _opened(data, name_end, stop, _SEQUENCE)
+    if pairs_end < stop:
+        _elements(data, pairs_end, stop)
     attributes: dict[str, list[bytes]] = {}
-    for tag, start, stop in _elements(data, pairs[1], pairs[2]):
+    for tag, pair, end in _elements(data, pairs, pairs_end):
         if tag == _SEQUENCE:
-            kind, values, *_ = _fields(data, start, stop, _OCTETS, _SET)
-            attributes[_text(data, kind)] = [
-                data[a:b] for value_tag, a, b in _elements(data, values[1], values[2]) if value_tag == _OCTETS
+            kind, kind_end = _opened(data, pair, end, _OCTETS)
+            values, values_end = _opened(data, kind_end, end, _SET)
+            if values_end < end:
+                _elements(data, values_end, end)
+            attributes[_text(data, kind, kind_end)] = [
+                data[a:b] for value_tag, a, b in _elements(data, values, values_end) if value_tag == _OCTETS
             ]
-    return Entry(message_id, dn, attributes)
+    return Entry(message_id, decoded_dn(data[name:name_end]), attributes)
 
 
-def _result(message_id: int, kind: str, data: bytes, operation: _Element, controls: dict[str, bytes]) -> Result:
-    """A result, of which the operation's bytes are parsed once: all but a few logins end with the same."""
-    _, start, stop = operation
-    content = data[start:stop]
-    parsed = _short_outcome(kind, content) if len(content) <= _SHORT else _outcome(kind, content)
-    return Result(message_id, kind, *parsed, controls=controls)
-
-
-def _outcome(kind: str, data: bytes) -> tuple[int, str, str, tuple[str, ...], str]:
-    """Result code, matched DN, diagnostic message, referrals and name of a result. Source: RFC 4511 4.1.9 and 4.12."""
-    code, matched, message, *more = _fields(data, 0, len(data), _ENUMERATED, _OCTETS, _OCTETS)
+def _result(message_id: int, kind: str, data: bytes, span: tuple[int, int], controls: dict[str, bytes]) -> Result:
+    """A result. Source: RFC 4511 4.1.9 and 4.12."""
+    start, stop = span
+    code, code_end = _opened(data, start, stop, _ENUMERATED)
+    matched, matched_end = _opened(data, code_end, stop, _OCTETS)
+    message, message_end = _opened(data, matched_end, stop, _OCTETS)
     referrals: tuple[str, ...] = ()
     name = ""
-    for element in more:
-        if element[0] == _REFERRAL:
-            referrals = tuple(_text(data, url) for url in _elements(data, element[1], element[2]))
-        elif element[0] == _RESPONSE_NAME and kind == "extended":
-            name = _text(data, element)
-    return _number(data, code), _text(data, matched), _text(data, message), referrals, name
+    for tag, inner, end in _elements(data, message_end, stop):
+        if tag == _REFERRAL:
+            referrals = tuple(_text(data, a, b) for _, a, b in _elements(data, inner, end))
+        elif tag == _RESPONSE_NAME and kind == "extended":
+            name = _text(data, inner, end)
+    return Result(
+        message_id,
+        kind,
+        code=_number(data, code, code_end),
+        matched_dn=_text(data, matched, matched_end),
+        message=_text(data, message, message_end),
+        referrals=referrals,
+        name=name,
+        controls=controls,
+    )
 
 
-_SHORT = 128  # bytes: what is remembered of results is bounded in number and in size
-_short_outcome = functools.lru_cache(maxsize=64)(_outcome)
-
-
-def _controls(data: bytes, parts: list[_Element]) -> dict[str, bytes]:
+def _controls(data: bytes, parts: Sequence[_Element]) -> dict[str, bytes]:
     """The controls behind a message's operation, by OID. Source: RFC 4511 4.1.11."""
     controls: dict[str, bytes] = {}
     for tag, start, stop in parts:
         for inner_tag, inner, inner_end in _elements(data, start, stop) if tag == _CONTROLS else ():
             if inner_tag == _SEQUENCE:
-                oid, *more = _fields(data, inner, inner_end, _OCTETS)
-                values = [data[a:b] for value_tag, a, b in more if value_tag == _OCTETS]
-                controls[_text(data, oid)] = values[0] if values else b""
+                oid, oid_end = _opened(data, inner, inner_end, _OCTETS)
+                values = [data[a:b] for value_tag, a, b in _elements(data, oid_end, inner_end) if value_tag == _OCTETS]
+                controls[_text(data, oid, oid_end)] = values[0] if values else b""
     return controls

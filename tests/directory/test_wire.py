@@ -49,11 +49,11 @@ def ldap3_message(message_id: int, kind: str, operation: Any, controls: Any = No
     return bytes(encode(message))
 
 
-def ldap3_bind(message_id: int, dn: str, password: bytes) -> bytes:
+def ldap3_bind(message_id: int, dn: str, password: bytes, controls: Any = None) -> bytes:
     """A simple bind as ldap3 sends it."""
     anonymous = not dn and not password
     operation = bind_operation(3, ANONYMOUS if anonymous else SIMPLE, dn, password)
-    return ldap3_message(message_id, "bindRequest", operation)
+    return ldap3_message(message_id, "bindRequest", operation, controls)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +190,20 @@ FILTERS = [
     "(&\n  (uid={user})\n  (cn=x)\n)",
 ]
 NAMES = ["juliet", "*", ")(uid=*", "\\2a", "\0", "Юлия", " juliet ", "{user}", "{domain}", "x" * 300]
+
+
+@given(
+    message_ids, st.lists(st.tuples(oids, st.booleans(), st.none() | st.binary(max_size=200)), min_size=1, max_size=3)
+)
+@UNTIMED
+def test_any_controls_of_a_bind_are_encoded_as_by_ldap3(
+    message_id: int, controls: list[tuple[str, bool, bytes | None]]
+) -> None:
+    """A bind with controls, critical or not, with a value or none, is encoded as ldap3 encodes it."""
+    encoded = wire.control_list(*(wire.control(oid, value, critical=critical) for oid, critical, value in controls))
+    assert wire.bind_request(message_id, b"cn=x", b"secret", encoded) == ldap3_bind(
+        message_id, "cn=x", b"secret", controls
+    )
 
 
 @pytest.mark.parametrize("template", FILTERS)
@@ -517,6 +531,84 @@ answers = st.builds(
     operations,
     controls,
 )
+
+
+@EACH_ANSWER
+def test_an_answer_that_comes_alone_is_known_by_its_bytes(data: bytes) -> None:
+    """A message that is all that came is what the reader makes of it, the first time and every other time."""
+    assert wire.sole_message(data) == expected(data)
+    assert wire.sole_message(bytes(bytearray(data))) is wire.sole_message(data)
+
+
+@EACH_ANSWER
+def test_an_answer_that_does_not_come_alone_is_not_known_by_its_bytes(data: bytes) -> None:
+    """A part of a message, and a message with anything behind it, are left to the reader."""
+    assert {wire.sole_message(data[:cut]) for cut in range(len(data))} == {None}
+    assert wire.sole_message(data + NEXT) is None
+    assert wire.sole_message(data + b"\x30") is None
+
+
+def found(message_id: int, dn: bytes, kind: str, values: list[bytes]) -> bytes:
+    """An entry and the success of the search, as ldap3 would send them."""
+    one = ldap3_message(message_id, "searchResEntry", entry(dn, [(kind, values)]))
+    return one + ldap3_message(message_id, "searchResDone", done(0, "", ""))
+
+
+SHORT_IDS = st.integers(1, wire.LAST_MESSAGE_ID)
+
+
+@UNTIMED
+@given(
+    SHORT_IDS,
+    st.binary(min_size=1, max_size=60),
+    st.sampled_from(["uid", "cn", "sAMAccountName"]),
+    st.binary(max_size=60),
+)
+def test_any_sole_entry_is_known_by_its_bytes(message_id: int, dn: bytes, kind: str, value: bytes) -> None:
+    """The expected entry alone gives its DN, where every length fits into a byte; else it is left to the reader."""
+    data = found(message_id, dn, kind, [value])
+    short = len(data) - 16 < 0x80
+    assert wire.sole_entry(data, message_id, kind.encode(), value) == (dn if short else None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        found(8, b"uid=x", "uid", [b"juliet"]),
+        found(7, b"uid=x", "uid", [b"Juliet"]),
+        found(7, b"uid=x", "UID", [b"juliet"]),
+        found(7, b"uid=x", "uid", [b"juliet", b"juliet"]),
+        found(7, b"uid=x", "uid", []),
+        found(7, b"", "uid", [b"juliet"]),
+        found(7, b"uid=x", "uid", [b"juliet"])[:-1],
+        found(7, b"uid=x", "uid", [b"juliet"]) + b"\x30",
+        found(7, b"uid=x", "uid", [b"juliet"]) + NEXT,
+        found(7, b"uid=x", "uid", [b"juliet"])[:-14],
+        b"",
+        bytes(20),
+    ],
+    ids=[
+        "another id", "another case", "another attribute", "two values", "no value", "no DN", "cut off", "more behind",
+        "a message behind", "no end", "nothing", "NULs",
+    ],
+)  # fmt: skip
+def test_what_is_not_the_sole_entry_is_left_to_the_reader(data: bytes) -> None:
+    """Anything but the very bytes of the expected answer has no DN at a glance."""
+    assert wire.sole_entry(data, 7, b"uid", b"juliet") is None
+
+
+@UNTIMED
+@given(st.data())
+def test_any_damage_to_a_sole_entry_is_seen(data: st.DataObject) -> None:
+    """Whatever is known by its bytes is what the reader makes of them, however they were damaged."""
+    whole = bytearray(found(7, data.draw(st.binary(min_size=1, max_size=40)), "uid", [b"juliet"]))
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[data.draw(st.integers(0, 2)) : len(whole) - data.draw(st.integers(0, 2))])
+    dn = wire.sole_entry(cut, 7, b"uid", b"juliet")
+    if dn is not None:
+        entry_of = wire.Entry(7, wire.decoded_dn(dn), {"uid": [b"juliet"]})
+        assert read(cut) == [entry_of, wire.Result(7, "search", 0)]
 
 
 @settings(UNTIMED, max_examples=200)
