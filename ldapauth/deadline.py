@@ -32,17 +32,18 @@ class Deadline:
         start = now()
         return cls(start, start + seconds)
 
-    def within(self, seconds: float) -> "Deadline":
-        """This deadline, or so many seconds after the same start if that is sooner."""
-        return Deadline(self._start, min(self._end, self._start + seconds))
+    def within(self, seconds: float, margin: float = 0.0) -> "Deadline":
+        """So many seconds after the same start, or this deadline less a margin in seconds if that is sooner."""
+        return Deadline(self._start, min(self._end - margin, self._start + seconds))
 
     def at_most(self, seconds: float) -> "Deadline":
         """This deadline, or so many seconds from now if that is sooner."""
         return Deadline(self._start, min(self._end, now() + seconds))
 
-    def sooner_by(self, seconds: float) -> "Deadline":
-        """The deadline that many seconds before this one."""
-        return Deadline(self._start, self._end - seconds)
+    def part(self, parts: int) -> "Deadline":
+        """The first of so many equal parts of the time that is left."""
+        moment = now()
+        return Deadline(self._start, moment + (self._end - moment) / parts)
 
     @property
     def elapsed(self) -> float:

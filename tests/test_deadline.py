@@ -67,19 +67,28 @@ def test_within_counts_from_the_start(clock: Clock) -> None:
     assert limited.elapsed == 1.5
 
 
-def test_sooner_by_leaves_a_margin(clock: Clock) -> None:
-    """A deadline that is sooner by some seconds expires that much earlier, and has begun at the same time."""
+def test_within_leaves_a_margin(clock: Clock) -> None:
+    """A deadline within another less a margin expires that much earlier, and has begun at the same time."""
     deadline = Deadline.after(4)
     clock.time += 3.75
-    sooner = deadline.sooner_by(0.25)
+    sooner = deadline.within(10, 0.25)
     assert sooner.expired
     assert not deadline.expired
     assert sooner.elapsed == deadline.elapsed
 
 
+def test_parts_share_what_is_left(clock: Clock) -> None:
+    """The first of some parts has its share of the time that is left, and has begun when the whole did."""
+    deadline = Deadline.after(4)
+    clock.time += 1
+    part = deadline.part(3)
+    assert part.remaining() == 1
+    assert part.elapsed == 1
+
+
 def test_a_margin_larger_than_the_deadline_leaves_nothing(clock: Clock) -> None:
     """A deadline whose margin is all of its time is expired at once."""
-    assert Deadline.after(0.25).sooner_by(0.25).expired
+    assert Deadline.after(0.25).within(10, 0.25).expired
     assert clock.time == START
 
 
@@ -87,7 +96,8 @@ def test_a_deadline_made_from_another_leaves_it_as_it_is(clock: Clock) -> None:
     """Making a sooner deadline changes nothing about the first."""
     deadline = Deadline.after(4)
     deadline.within(1)
-    deadline.sooner_by(1)
+    deadline.within(10, 1)
+    deadline.part(2)
     clock.time += 2
     assert deadline.remaining() == 2
 

@@ -1,14 +1,11 @@
-"""Kept connections to a domain's servers, and what is done when one fails under a question.
+"""Connections to whichever of a domain's servers can be asked, and what is done when one fails under a question.
 
-Owns the connections, the TLS context and the service account's bind. There are two kinds: search connections are bound
-as the service account; verify connections are bound again for each login, and carry no right that anybody uses
-afterwards. Knows nothing of users.
+Owns the TLS context, the service account's bind, and what may be asked again where. There are two kinds of connections:
+search connections are bound as the service account; verify connections are bound again for each login, and carry no
+right that anybody uses afterwards. Knows nothing of users.
 """
 
-import collections
-import contextlib
 import dataclasses
-import enum
 import logging
 import os
 import ssl
@@ -24,6 +21,7 @@ from ldapauth.errors import ConfigurationError, DeadlineExceeded, DirectoryUnava
 
 from . import wire
 from .connection import Connection
+from .kept import Kept
 from .servers import Servers
 from .srv import SrvList
 
@@ -31,9 +29,6 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 Operation = Callable[[Connection, Deadline], _T]
-
-MAX_AGE = 3600.0
-"""Seconds after which a connection is not used again, so that new addresses and certificates come into use."""
 
 SERVICE_PAUSE = 10.0
 """Seconds for which nothing is asked after the service account's password was found wrong: each try counts against the
@@ -46,11 +41,6 @@ _ROOT_DSE = wire.Search(b"", "base", ("1.1",), 1, 1)
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
 
 
-class _Kind(enum.Enum):
-    SEARCH = "search"
-    VERIFY = "verify"
-
-
 class _ServiceRefused(DirectoryUnavailable):
     """The service account's password is wrong; every server would say the same."""
 
@@ -60,22 +50,16 @@ class _Question(Generic[_T]):
     """Something to be done on a connection.
 
     Attributes:
-        kind: On which kind of connection.
+        kept: The connections of the kind that it takes.
         operation: What is done, with a connection and the deadline of the attempt.
         deadline: By when.
         repeatable: Whether it may be done again when it is not known that it was done.
     """
 
-    kind: _Kind
+    kept: Kept
     operation: "Operation[_T]"
     deadline: Deadline
     repeatable: bool
-
-    def share(self, others: int) -> Deadline:
-        """The deadline of one attempt that so many others may have to follow."""
-        if not self.repeatable or not others:
-            return self.deadline
-        return self.deadline.at_most(self.deadline.remaining() / (others + 1))
 
 
 class Pool:
@@ -92,19 +76,20 @@ class Pool:
     def __init__(self, path: str, settings: Domain) -> None:
         self._settings = settings
         self._tls = _tls_context(path, settings)
-        self._listed: Callable[[Deadline], Sequence[Server]]
+        self._listed: SrvList | Sequence[Server]
         if isinstance(settings.servers, str):
             self._listed = SrvList(settings.servers.removeprefix("srv:"))
         else:
-            fixed = settings.addresses()
-            self._listed = lambda _: fixed
+            self._listed = settings.addresses()
         self._servers = Servers(self._listed, self._probe)
-        self._idle: dict[tuple[Server, _Kind], collections.deque[Connection]] = {}
-        self._refused = (0.0, "")
+        self._search = Kept(settings.max_connections, settings.idle_timeout)
+        self._verify = Kept(settings.max_connections, settings.idle_timeout)
+        self._refused: tuple[float, str] | None = None  # until when the service account is left alone, and why
         self._trusted = False  # whether the service account's password was right when it was tried last
-        self._reset()
+        self._first_bind = threading.Lock()
         _pools.add(self)
-        weakref.finalize(self, _close_all, self._idle)
+        for kept in (self._search, self._verify):
+            weakref.finalize(self, kept.close)
 
     def read(self, operation: "Operation[_T]", deadline: Deadline) -> _T:
         """Does something on a search connection that may be done again on another if the first fails.
@@ -112,7 +97,7 @@ class Pool:
         Raises:
             DirectoryUnavailable: No server can be asked.
         """
-        return self._run(_Question(_Kind.SEARCH, operation, deadline, repeatable=True))
+        return self._run(_Question(self._search, operation, deadline, repeatable=True))
 
     def change(self, operation: "Operation[_T]", deadline: Deadline) -> _T:
         """Does something on a search connection that must not be done twice.
@@ -120,7 +105,7 @@ class Pool:
         Raises:
             DirectoryUnavailable: No server can be asked, or whether it was done is not known.
         """
-        return self._run(_Question(_Kind.SEARCH, operation, deadline, repeatable=False))
+        return self._run(_Question(self._search, operation, deadline, repeatable=False))
 
     def verify(self, operation: "Operation[_T]", deadline: Deadline) -> _T:
         """Binds on a verify connection; a bind that may have been counted is not done again.
@@ -128,47 +113,51 @@ class Pool:
         Raises:
             DirectoryUnavailable: No server can be asked, or none answered.
         """
-        return self._run(_Question(_Kind.VERIFY, operation, deadline, repeatable=False))
-
-    def _reset(self) -> None:
-        """No connections, and locks that nobody holds."""
-        self._lock = threading.Lock()
-        self._first_bind = threading.Lock()
-        self._idle.clear()
-        self._slots = {kind: threading.BoundedSemaphore(self._settings.max_connections) for kind in _Kind}
+        return self._run(_Question(self._verify, operation, deadline, repeatable=False))
 
     def after_fork(self) -> None:
-        """Forgets, in a forked child, the connections of the parent, without a word to the servers."""
-        for kept in self._idle.values():
-            for connection in kept:
-                connection.abandon()
-        self._reset()
+        """Forgets, in a forked child, what is the parent's."""
+        self._search.after_fork()
+        self._verify.after_fork()
+        self._first_bind = threading.Lock()
         self._servers.reset_lock()
         if isinstance(self._listed, SrvList):
             self._listed.reset_lock()
 
     def _run(self, question: "_Question[_T]") -> _T:
-        """Asks the first server that can be asked."""
-        self._spare_service()
-        slots = self._slots[question.kind]
-        if not slots.acquire(timeout=question.deadline.remaining()):  # waiting is part of the question's time
-            raise DeadlineExceeded("every connection was in use for too long (max_connections)")
+        """Asks on a kept connection to the first server, as nearly always; where that does not do, whoever does."""
+        server = self._servers.usual
+        connection = question.kept.enter_with(server) if server and not self._refused else None
+        if connection is None:
+            return self._ask_around(question)
         try:
-            return self._ask_in_turn(question)
+            return self._use(connection, question, others=1)
+        except _Lost as error:
+            self._lost(connection, question, error, others=len(self._settings.servers) - 1)
         finally:
-            slots.release()
+            question.kept.leave()
+        return self._ask_around(question)
 
-    def _ask_in_turn(self, question: "_Question[_T]") -> _T:
-        candidates = self._servers.candidates(question.deadline)
-        failures: list[str] = []
-        for index, server in enumerate(candidates):
-            try:
-                return self._ask(question, server, others=len(candidates) - index - 1)
-            except _TryNext as error:
-                failures.append(str(error))
-                if question.deadline.expired:
-                    raise DeadlineExceeded("; ".join(failures)) from None
-        raise DirectoryUnavailable("; ".join(failures) or "every server has failed and is left alone for a moment")
+    def _ask_around(self, question: "_Question[_T]") -> _T:
+        """Asks the first server that can be asked; waiting for a connection is part of the question's time."""
+        self._spare_service()
+        question.kept.enter(question.deadline)
+        try:
+            candidates = self._servers.candidates(question.deadline)
+            failures: list[str] = []
+            for index, server in enumerate(candidates, 1):
+                try:
+                    answer = self._ask(question, server, len(candidates) - index)
+                except _TryNext as error:
+                    failures.append(str(error))
+                    if question.deadline.expired:
+                        raise DeadlineExceeded("; ".join(failures)) from None
+                else:
+                    self._servers.answered(server)
+                    return answer
+            raise DirectoryUnavailable("; ".join(failures) or "every server has failed and is left alone for a moment")
+        finally:
+            question.kept.leave()
 
     def _ask(self, question: "_Question[_T]", server: Server, others: int) -> _T:
         """Asks one server: on a kept connection, and on a fresh one if that turns out dead.
@@ -176,18 +165,13 @@ class Pool:
         Raises:
             _TryNext: It could not be asked, and one of so many others may be.
         """
-        started = now()
-        kept = self._take(server, question.kind)
+        kept = question.kept.take(server)
         if kept is not None:
             try:
-                # What is silent may be a connection that a firewall has forgotten, so time is left for a fresh one.
                 return self._use(kept, question, others=1)
             except _Lost as error:
-                self._drop(server)
-                if kept.sent and not question.repeatable:
-                    if others:  # the next question finds out in the background whether it was the connection alone
-                        self._servers.failed(server, str(error), now() - started)
-                    raise
+                self._lost(kept, question, error, others)
+        started = now()
         fresh = self._fresh(question, server, others)
         try:
             return self._use(fresh, question, others)
@@ -198,6 +182,19 @@ class Pool:
                 raise
             raise _TryNext(str(error)) from None
 
+    def _lost(self, kept: Connection, question: "_Question[_T]", error: "_Lost", others: int) -> None:
+        """Gives up the kept connections to a server after one has failed: what was found dead is seldom alone.
+
+        Raises:
+            _Lost: The question may have been answered, and must not be asked again.
+        """
+        for connections in (self._search, self._verify):
+            connections.drop(kept.server)
+        if kept.sent and not question.repeatable:
+            if others:  # the next question finds out in the background whether it was the connection alone
+                self._servers.failed(kept.server, str(error), question.deadline.elapsed)
+            raise error
+
     def _fresh(self, question: "_Question[_T]", server: Server, others: int) -> Connection:
         """A fresh connection for a question.
 
@@ -206,7 +203,7 @@ class Pool:
         """
         deadline, started = question.deadline, now()
         try:
-            return self._open(server, question.kind, deadline.at_most(deadline.remaining() / (others + 1)))
+            return self._open(server, question.kept, deadline.part(others + 1))
         except _ServiceRefused as error:
             self._pause(server, error)
             raise
@@ -216,34 +213,38 @@ class Pool:
             raise _TryNext(str(error)) from None
 
     def _use(self, connection: Connection, question: "_Question[_T]", others: int) -> _T:
-        """Asks on a connection, which so many others may have to follow, and keeps it if it is still good.
+        """Asks on a connection, and keeps it if it is still good.
+
+        What may be done again elsewhere gets a share of the time: so many others may have to follow, other servers or
+        a fresh connection after a kept one that is silent because a firewall has forgotten it.
 
         Raises:
             _Lost: The connection failed under it.
         """
         connection.sent = False
+        deadline = question.deadline
         try:
-            result = question.operation(connection, question.share(others))
+            limit = deadline.part(others + 1) if others and question.repeatable else deadline
+            result = question.operation(connection, limit)
         except DeadlineExceeded as error:
             connection.close()
             raise _LostInTime(str(error)) from None
         except LdapAuthError as error:
             if connection.closed:
                 raise _Lost(str(error)) from None
-            self._keep(connection, question.kind)  # it was the answer that was bad, not the connection
+            question.kept.put(connection)  # it was the answer that was bad, not the connection
             raise
         except BaseException:
             connection.close()
             raise
-        self._servers.answered(connection.server)
-        self._keep(connection, question.kind)
+        question.kept.put(connection)
         return result
 
-    def _open(self, server: Server, kind: _Kind, limit: Deadline) -> Connection:
-        """A fresh connection, bound as the service account if it is to search."""
+    def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:
+        """A fresh connection of a kind: bound as the service account if it is to search."""
         connection = Connection.open(server, self._settings, self._tls, limit)
         dn, password = self._settings.bind_dn, self._settings.bind_password
-        if kind is _Kind.VERIFY or dn is None or password is None:
+        if kept is self._verify or dn is None or password is None:
             return connection  # RFC 4511 4.2.1: a connection on which nothing was bound is anonymous
         try:
             self._bind_service(connection, dn, password.reveal(), limit)
@@ -276,14 +277,14 @@ class Pool:
 
     def _spare_service(self) -> None:
         """Refuses every question while the service account is left alone."""
-        until, error = self._refused
+        until, why = self._refused or (0.0, "")
         if now() < until:
-            raise _ServiceRefused(error)
+            raise _ServiceRefused(why)
 
     def _pause(self, server: Server, error: _ServiceRefused) -> None:
         """Leaves the service account alone for a while, and says so once."""
         self._trusted = False
-        if now() < self._refused[0]:
+        if self._refused and now() < self._refused[0]:
             return
         self._refused = (now() + SERVICE_PAUSE, str(error))
         log.event(_log, logging.ERROR, "service-account-refused", server=str(server), error=str(error))
@@ -295,48 +296,13 @@ class Pool:
         """
         limit = Deadline.after(self._settings.connect_timeout)
         try:
-            connection = self._open(server, _Kind.SEARCH, limit)
+            connection = self._open(server, self._search, limit)
             connection.search(_ROOT_DSE, _ANY_OBJECT, limit)
         except DirectoryUnavailable as error:
             self._servers.failed(server, str(error), limit.elapsed)
         else:
-            self._keep(connection, _Kind.SEARCH)
+            self._search.put(connection)
             self._servers.answered(server)
-
-    def _take(self, server: Server, kind: _Kind) -> Connection | None:
-        """A kept connection that looks alive. The one used last is taken first, so that what is too many falls idle."""
-        kept = self._idle.get((server, kind))
-        while kept:
-            try:
-                connection = kept.pop()
-            except IndexError:  # another thread was quicker
-                return None
-            if connection.fit(self._settings.idle_timeout, MAX_AGE):
-                return connection
-            connection.close()
-        return None
-
-    def _keep(self, connection: Connection, kind: _Kind) -> None:
-        """Keeps a connection for the next question; the oldest make room for it."""
-        if connection.closed:
-            return
-        key = (connection.server, kind)
-        kept = self._idle.get(key)
-        if kept is None:
-            with self._lock:
-                kept = self._idle.setdefault(key, collections.deque())
-        kept.append(connection)
-        with contextlib.suppress(IndexError):  # another thread may take what is looked at
-            while len(kept) > 1 and kept[0].idle_for > self._settings.idle_timeout:
-                kept.popleft().close()
-
-    def _drop(self, server: Server) -> None:
-        """Closes every idle connection to a server: what was found dead is seldom alone."""
-        for kind in _Kind:
-            kept = self._idle.get((server, kind))
-            while kept:
-                with contextlib.suppress(IndexError):
-                    kept.pop().close()
 
 
 class _Lost(DirectoryUnavailable):
@@ -357,13 +323,6 @@ def _bind_service(connection: Connection, dn: str, password: str, limit: Deadlin
         raise _ServiceRefused(f"{connection.server}: the service account's DN or password is wrong (result 49)")
     if result.code != 0:
         raise DirectoryUnavailable(f"{connection.server}: the service account may not bind (result {result.code})")
-
-
-def _close_all(idle: dict[tuple[Server, _Kind], collections.deque[Connection]]) -> None:
-    """Says goodbye on every connection of a pool that is no more."""
-    for kept in idle.values():
-        for connection in kept:
-            connection.close()
 
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()

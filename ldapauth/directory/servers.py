@@ -41,14 +41,23 @@ class Servers:
     """The servers of a domain, in order of preference.
 
     Args:
-        listed: Gives the servers by a deadline, best first; asked anew for each question, since DNS may change its
-            mind.
+        listed: The servers, best first; or gives them by a deadline, asked anew for each question, since DNS may change
+            its mind.
         probe: Called in a thread of its own to find out whether a failed server is back.
+
+    Attributes:
+        usual: The first of the candidates without asking for them: as long as none has failed, where the list is fixed.
     """
 
-    def __init__(self, listed: Callable[[Deadline], Sequence[Server]], probe: Callable[[Server], None]) -> None:
+    def __init__(
+        self,
+        listed: Sequence[Server] | Callable[[Deadline], Sequence[Server]],
+        probe: Callable[[Server], None],
+    ) -> None:
         self._listed = listed
         self._probe = probe
+        self._first = None if callable(listed) else listed[0]
+        self.usual = self._first
         self._states: dict[Server, _State] = {}
         self._next_try = 0.0  # when a question may try although all have failed
         self._troubled = False  # whether any server has failures
@@ -64,7 +73,7 @@ class Servers:
         A failed server whose time is up is tried in the background while there is another to ask, so that no question
         waits for a server that may still be dead.
         """
-        listed = self._listed(deadline)
+        listed = self._listed(deadline) if callable(self._listed) else self._listed
         if not self._troubled:
             return listed
         with self._lock:
@@ -104,7 +113,7 @@ class Servers:
             cool_down = min(FIRST_COOL_DOWN * 2 ** min(state.failures - 1, 16), LONGEST_COOL_DOWN)
             state.try_again = now() + cool_down * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
             first = state.failures == 1
-            self._troubled = True
+            self._troubled, self.usual = True, None
         if first:
             log.event(_log, logging.WARNING, "server-failed", server=str(server), error=why)
 
@@ -118,6 +127,7 @@ class Servers:
         with self._lock:
             failures, state.failures = state.failures, 0
             self._troubled = any(other.failures for other in self._states.values())
+            self.usual = None if self._troubled else self._first
         if not failures:  # another thread was quicker, and has said so
             return
         log.event(_log, logging.INFO, "server-back", server=str(server), failures=str(failures))

@@ -542,7 +542,7 @@ def test_question_that_is_late_when_its_connection_is_ready(build: Build, mocker
     directory, (first, second) = build(2)
     if warm:
         assert ask(directory, RIGHT) == ACCEPTED
-    mocker.patch.object(pool_module._Question, "share", side_effect=DeadlineExceeded("late"))
+    mocker.patch.object(Deadline, "part", side_effect=DeadlineExceeded("late"))
     assert ask(directory, RIGHT) is None
     mocker.stopall()
     assert ask(directory, RIGHT) == ACCEPTED

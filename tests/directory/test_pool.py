@@ -17,8 +17,7 @@ from pytest_mock import MockerFixture
 
 from ldapauth import config, directory
 from ldapauth.deadline import Deadline
-from ldapauth.directory import Directory, User
-from ldapauth.directory import pool as pool_module
+from ldapauth.directory import Directory, User, kept
 from ldapauth.directory import servers as servers_module
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
@@ -190,7 +189,7 @@ def test_connections_are_replaced_when_they_are_old(make: Make, proxy: Proxy, mo
     """However busy it is, a connection is not used for longer than the age for which addresses are good."""
     asked = make(servers=[proxy.url])
     assert login(asked) == ACCEPTED
-    mocker.patch.object(pool_module, "MAX_AGE", 0.2)
+    mocker.patch.object(kept, "MAX_AGE", 0.2)
     assert wait_until(lambda: login(asked) == ACCEPTED and proxy.accepted >= 4, PATIENCE)
     assert wait_until(lambda: proxy.live == 2, PATIENCE)
 
