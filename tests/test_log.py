@@ -166,11 +166,11 @@ def test_a_file_that_was_moved_away_is_made_again(file: Path) -> None:
     assert logged(file) == [{"event": "after"}]
 
 
-def test_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     """With the target stderr the lines go to standard error and none to standard output."""
     assert log.configure(Log(target="stderr")) == "stderr"
     log.event(LOGGER, logging.INFO, "ready")
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.err.endswith(" INFO event=ready\n")
     assert captured.out == ""
 

@@ -22,7 +22,8 @@ from . import command, ejabberd, line, terminal
 
 _log = logging.getLogger(__name__)
 
-_READ = 65536
+_READ = 4096
+"""Bytes that are read at a time: as many as a terminal keeps."""
 
 _TICK = 0.5
 """Seconds between two looks at a silent input: by so much a question may be taken for older than it is."""
@@ -99,6 +100,7 @@ def _start(config_path: str | None, *, on_terminal: bool) -> Settings:
 def _end(reason: str) -> NoReturn:
     """Ends at once, whatever is under way: an answer owed is better never than late."""
     log.event(_log, logging.INFO, "leaving", reason=reason)
+    log.held.release()
     os._exit(0)
 
 
@@ -144,13 +146,15 @@ class _Server:
         it looks often, and on a terminal a question's time begins when it is known that it had not come yet. Looking
         often also gives signals their turn, which Python handles between two waits.
         """
-        while True:
+        while self._on_terminal:
             moment = now()
             if terminal.more_waits():
                 return
             if not self._codec.rest():
                 self._empty_since = moment
             terminal.more_waits(_TICK)
+        while not terminal.more_waits(_TICK):
+            pass
 
     def _read(self) -> bytes:
         try:
@@ -174,14 +178,15 @@ class _Server:
         if isinstance(parsed, command.Malformed):
             self._refuse(parsed.why, deadline)
             return
-        try:
-            accepted = command.answer(parsed, self._provider, deadline)
-        except DirectoryUnavailable:
-            accepted = False  # the protocols have no third answer
-        except Exception as error:  # noqa: BLE001 - one question's bug is no reason to fail the next
-            log.bug(_log, error)
-            accepted = False
-        self._write(deadline, accepted=accepted)
+        with log.held:
+            try:
+                accepted = command.answer(parsed, self._provider, deadline)
+            except DirectoryUnavailable:
+                accepted = False  # the protocols have no third answer
+            except Exception as error:  # noqa: BLE001 - one question's bug is no reason to fail the next
+                log.bug(_log, error)
+                accepted = False
+            self._write(deadline, accepted=accepted)
 
     def _refuse(self, why: str, deadline: Deadline) -> None:
         log.event(_log, logging.WARNING, "malformed", reason=why)

@@ -54,9 +54,13 @@ def discard_input() -> None:
         termios.tcflush(STDIN, termios.TCIFLUSH)
 
 
+_input = select.poll()
+_input.register(STDIN, select.POLLIN)
+
+
 def more_waits(seconds: float = 0) -> bool:
-    """Whether there is something to read, at once or within so many seconds."""
-    return bool(select.select([STDIN], [], [], seconds)[0])
+    """Whether there is something to read, or the end, at once or within so many seconds."""
+    return bool(_input.poll(seconds * 1000))
 
 
 def when_nobody_reads(act: Callable[[], object]) -> None:

@@ -227,9 +227,9 @@ class PipeHelper(Helper):
         """What it has written on standard error."""
         return os.pread(self._stderr.fileno(), 1 << 20, 0).decode()
 
-    def wait_for_log(self, text: str) -> None:
-        """Waits until its log has a text."""
-        assert wait_until(lambda: text in self.stderr, PATIENCE), self.stderr
+    def wait_for_log(self, text: str, times: int = 1) -> None:
+        """Waits until its log has a text so many times; a line is written after the answer that it is about."""
+        assert wait_until(lambda: self.stderr.count(text) == times, PATIENCE), self.stderr
 
 
 class TerminalHelper(Helper):

@@ -503,14 +503,14 @@ class TestCreateApp:
 
     @pytest.mark.parametrize("named_by", ["argument", "environment"])
     def test_file(
-        self, config_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named_by: str
+        self, config_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], named_by: str
     ) -> None:
         """The configuration is the file that is given, or the one that `LDAPAUTH_CONFIG` names."""
         monkeypatch.setenv("LDAPAUTH_CONFIG", str(config_path) if named_by == "environment" else "/nonexistent")
         app = http.create_app(str(config_path) if named_by == "argument" else None)
         ask = Asker(app, {"Authorization": basic(configuration.CREDENTIALS)})
         assert ask("/check_password", RIGHT).data == b"true"
-        assert "event=check_password" in capsys.readouterr().err
+        assert "event=check_password" in capfd.readouterr().err
 
     @pytest.mark.parametrize(
         ("table", "changes", "problems"),
@@ -531,7 +531,7 @@ class TestCreateApp:
     def test_mistakes(
         self,
         configured: Callable[..., Path],
-        capsys: pytest.CaptureFixture[str],
+        capfd: pytest.CaptureFixture[str],
         table: Mapping[str, Any],
         changes: Mapping[str, Any],
         problems: list[str],
@@ -540,26 +540,26 @@ class TestCreateApp:
         with pytest.raises(SystemExit) as exit_:
             http.create_app(str(configured(table, **changes)))
         assert exit_.value.code == 3
-        output = capsys.readouterr()
+        output = capfd.readouterr()
         lines = output.err.replace("\\", "").splitlines()
         assert output.out == ""
         assert len(lines) == len(problems)
         for problem in problems:
             assert any(f' ERROR event=configuration problem="{problem}' in line for line in lines)
 
-    def test_no_file(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_file(self, capfd: pytest.CaptureFixture[str]) -> None:
         """A configuration that is not there ends the start likewise."""
         with pytest.raises(SystemExit) as exit_:
             http.create_app("/nonexistent/ldapauth.toml")
         assert exit_.value.code == 3
-        assert capsys.readouterr().err.count("\n") == 1
+        assert capfd.readouterr().err.count("\n") == 1
 
-    def test_readable_by_all(self, configured: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_readable_by_all(self, configured: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
         """A start with a secret that every user of the machine may read goes well, with a warning."""
         file = configured({"credentials": configuration.CREDENTIALS})
         file.chmod(0o644)
         http.create_app(str(file))
-        assert "WARNING event=configuration" in capsys.readouterr().err
+        assert "WARNING event=configuration" in capfd.readouterr().err
 
 
 def test_all_exceptions_are_listed() -> None:

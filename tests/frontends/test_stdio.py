@@ -194,7 +194,7 @@ def test_stopped_directory_is_refused_until_it_is_back(slapd: Slapd, config: Pat
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
         with stopped(slapd):
             assert helper.ask_all([RIGHT, "isuser:juliet:example.com", RIGHT]) == [False] * 3
-            assert helper.stderr.count("verdict=unavailable") == 3
+            helper.wait_for_log("verdict=unavailable", 3)
         helper.wait_until_accepted(RIGHT)
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
 
@@ -205,7 +205,7 @@ def test_directory_that_never_answers_is_refused_by_the_deadline(slapd: Slapd, h
     with PipeHelper(wire, hasty) as helper:
         with hanging(slapd):
             assert helper.ask(RIGHT) is False
-            assert "verdict=unavailable" in helper.stderr
+            helper.wait_for_log("verdict=unavailable")
         assert helper.ask(WRONG) is False
         helper.wait_until_accepted(RIGHT)
         assert helper.ask_all([WRONG, RIGHT]) == [False, True]

@@ -369,7 +369,7 @@ def test_rule_injection_burst_is_refused_as_a_whole(
     assert [helper.ask(command) for command in (RIGHT, WRONG)] == [True, False]
     assert helper.log.count("several questions at once") == 1
     assert "event=set_password" not in helper.log
-    assert helper.log.count("event=check_password") == 2
+    assert wait_until(lambda: helper.log.count("event=check_password") == 2, PATIENCE)
     assert unchanged()
 
 
