@@ -19,6 +19,8 @@ def unescape(local_part: str) -> str:
 
     Source: XEP-0106 4.3. One pass from left to right, so `\5c27` is the four characters `\27`.
     """
+    if "\\" not in local_part:
+        return local_part
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), local_part)
 
 

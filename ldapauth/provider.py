@@ -10,7 +10,7 @@ domain's `operations` do not name what is asked.
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from . import certificate, jid, log
 from .config import Domain, Operation, Settings
@@ -32,6 +32,7 @@ from .verdict import ACCEPTED, Reason, Verdict
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Ask = Callable[[User, Directory, Deadline], _T]
 
 ANY_DOMAIN = "*"
 
@@ -39,6 +40,15 @@ ANSWER_MARGIN = 0.2
 """Seconds. Work on a question ends this long before its answer is due, so that a "no" can still leave in time."""
 
 _SCRAM_PREFIXES = ("==SCRAM==,", "==MULTI_SCRAM==,")  # MongooseIM, mongoose_scram.erl
+
+
+class _Question(NamedTuple):
+    """What an XMPP server asks, and by when its answer is due."""
+
+    operation: Operation
+    local_part: str
+    domain: str
+    deadline: Deadline
 
 
 class Provider:
@@ -71,7 +81,7 @@ class Provider:
                 return Verdict(Reason.EMPTY_PASSWORD)
             return directory.check_password(user, password, deadline)
 
-        return self._verdict("check_password", local_part, domain, deadline, ask)
+        return self._audited(_Question("check_password", local_part, domain, deadline), ask, Verdict)
 
     def user_exists(self, local_part: str, domain: str, deadline: Deadline) -> Verdict:
         """Whether there is exactly one such user."""
@@ -80,7 +90,7 @@ class Provider:
             found = directory.find(user, deadline)
             return Verdict(found) if isinstance(found, Reason) else ACCEPTED
 
-        return self._verdict("user_exists", local_part, domain, deadline, ask)
+        return self._audited(_Question("user_exists", local_part, domain, deadline), ask, Verdict)
 
     def set_password(self, local_part: str, domain: str, password: str, deadline: Deadline) -> None:
         """Gives the user a new password.
@@ -93,7 +103,7 @@ class Provider:
             _demand_usable(password)
             directory.set_password(_dn(directory, user, deadline), password, deadline)
 
-        self._change("set_password", local_part, domain, deadline, change)
+        self._change(_Question("set_password", local_part, domain, deadline), change)
 
     def register(self, local_part: str, domain: str, password: str, deadline: Deadline) -> None:
         """Creates the account.
@@ -109,7 +119,7 @@ class Provider:
                 raise UserExists("the name is taken")
             directory.add(user, password, deadline)
 
-        self._change("register", local_part, domain, deadline, change)
+        self._change(_Question("register", local_part, domain, deadline), change)
 
     def remove_user(self, local_part: str, domain: str, deadline: Deadline, *, password: str | None = None) -> None:
         """Deletes the account; with a password, only if it is the user's.
@@ -124,7 +134,7 @@ class Provider:
                 raise WrongPassword("the password is not the user's")
             directory.delete(dn, deadline)
 
-        self._change("remove_user", local_part, domain, deadline, change)
+        self._change(_Question("remove_user", local_part, domain, deadline), change)
 
     def certificates(self, local_part: str, domain: str, deadline: Deadline) -> list[str]:
         """The user's certificates in PEM form.
@@ -139,7 +149,7 @@ class Provider:
                 raise NoSuchUser(found.sentence)
             return [certificate.pem(der) for der in found]
 
-        return self._change("get_certs", local_part, domain, deadline, ask)
+        return self._change(_Question("get_certs", local_part, domain, deadline), ask)
 
     def check_certificate(self, local_part: str, domain: str, pem: str, deadline: Deadline) -> Verdict:
         """Whether the certificate (the first, if there are several) is one of the user's, and valid today."""
@@ -152,49 +162,67 @@ class Provider:
             mine = presented is not None and presented in found and certificate.is_valid_now(presented)
             return ACCEPTED if mine else Verdict(Reason.NO_SUCH_CERTIFICATE)
 
-        return self._verdict("get_certs", local_part, domain, deadline, ask)
+        return self._audited(_Question("get_certs", local_part, domain, deadline), ask, Verdict)
 
-    def _verdict(
-        self,
-        operation: Operation,
-        local_part: str,
-        domain: str,
-        deadline: Deadline,
-        ask: Callable[[User, Directory, Deadline], Verdict],
-    ) -> Verdict:
-        """The answer to a yes-or-no question; what needs no directory is refused here."""
+    def _change(self, question: "_Question", change: "_Ask[_T]") -> _T:
+        """The outcome of a change."""
 
-        def answer() -> Verdict:
+        def refuse(reason: Reason) -> _T:
+            raise (NotAllowed if question.operation == "register" else NoSuchUser)(reason.sentence)
+
+        return self._audited(question, change, refuse)
+
+    def _audited(self, question: "_Question", ask: "_Ask[_T]", refuse: Callable[[Reason], _T]) -> _T:
+        """The answer to a question, with one line in the log that says what was asked and how it went.
+
+        Args:
+            question: The question.
+            ask: Asks the directory, by the deadline of the work on it.
+            refuse: Answers what needs no directory.
+        """
+        operation, local_part, domain, deadline = question
+        level, verdict, reason, detail = logging.INFO, "error", "bug", ""
+        try:
             found = self._lookup(domain, operation)
-            if found is None:
-                return Verdict(Reason.UNKNOWN_DOMAIN)
             user = _user(local_part, domain)
-            if user is None:
-                return Verdict(Reason.IMPOSSIBLE_NAME)
-            return ask(user, found[1], _working(deadline, found[0]))
-
-        return _audited(operation, local_part, domain, deadline, answer)
-
-    def _change(
-        self,
-        operation: Operation,
-        local_part: str,
-        domain: str,
-        deadline: Deadline,
-        change: Callable[[User, Directory, Deadline], _T],
-    ) -> _T:
-        """The outcome of a change; what needs no directory is refused here."""
-
-        def outcome() -> _T:
-            found = self._lookup(domain, operation)
             if found is None:
-                raise (NotAllowed if operation == "register" else NoSuchUser)(Reason.UNKNOWN_DOMAIN.sentence)
-            user = _user(local_part, domain)
-            if user is None:
-                raise (NotAllowed if operation == "register" else NoSuchUser)(Reason.IMPOSSIBLE_NAME.sentence)
-            return change(user, found[1], _working(deadline, found[0]))
-
-        return _audited(operation, local_part, domain, deadline, outcome)
+                outcome = refuse(Reason.UNKNOWN_DOMAIN)
+            elif user is None:
+                outcome = refuse(Reason.IMPOSSIBLE_NAME)
+            else:
+                outcome = ask(user, found[1], deadline.within(found[0].deadline, ANSWER_MARGIN))
+            if deadline.expired:  # the process was stopped, or had no processor: whoever asked has gone on
+                raise DeadlineExceeded("the answer came too late")  # noqa: TRY301 - it is logged as such below
+            verdict, reason = "accepted", ""
+            if isinstance(outcome, Verdict) and outcome.reason:
+                verdict, reason = "refused", outcome.reason.value
+                level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
+        except OperationOff:
+            verdict, reason = "refused", "operation-off"
+            raise
+        except ChangeRefused as error:
+            verdict, reason, detail = "refused", error.word, str(error)
+            raise
+        except DirectoryUnavailable as error:
+            late = isinstance(error, DeadlineExceeded)
+            level, verdict, reason, detail = logging.WARNING, "unavailable", "late" if late else "outage", str(error)
+            raise
+        except BaseException:
+            level = logging.ERROR
+            raise
+        finally:
+            log.event(
+                _log,
+                level,
+                operation,
+                domain=domain,
+                user=local_part,
+                verdict=verdict,
+                reason=reason,
+                detail=detail,
+                ms=f"{deadline.elapsed * 1000:.1f}",
+            )
+        return outcome
 
     def _lookup(self, domain: str, operation: Operation) -> tuple[Domain, Directory] | None:
         """The settings and directory of a domain, if it is served.
@@ -219,11 +247,6 @@ def _user(local_part: str, domain: str) -> User | None:
     return User(name, domain.lower()) if jid.possible(name) else None
 
 
-def _working(deadline: Deadline, settings: Domain) -> Deadline:
-    """The deadline for the work on a question whose answer has this one."""
-    return deadline.sooner_by(ANSWER_MARGIN).within(settings.deadline)
-
-
 def _dn(directory: Directory, user: User, deadline: Deadline) -> str:
     found = directory.find(user, deadline)
     if isinstance(found, Reason):
@@ -239,34 +262,3 @@ def _demand_usable(password: str) -> None:
         raise PolicyRefusal(
             'MongooseIM sent a SCRAM hash in place of the password: set password.format = "plain" there'
         )
-
-
-def _audited(operation: str, local_part: str, domain: str, deadline: Deadline, answer: Callable[[], _T]) -> _T:
-    """The answer, with one line in the log that says what was asked and how it went."""
-    level, verdict, reason, detail = logging.INFO, "error", "bug", ""
-    try:
-        outcome = answer()
-        if deadline.expired:  # the process was stopped, or had no processor: whoever asked has gone on
-            raise DeadlineExceeded("the answer came too late")  # noqa: TRY301 - it is logged as such below
-        verdict, reason = "accepted", ""
-        if isinstance(outcome, Verdict) and outcome.reason:
-            verdict, reason = "refused", outcome.reason.value
-            level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
-    except OperationOff:
-        verdict, reason = "refused", "operation-off"
-        raise
-    except ChangeRefused as error:
-        verdict, reason, detail = "refused", error.word, str(error)
-        raise
-    except DirectoryUnavailable as error:
-        late = isinstance(error, DeadlineExceeded)
-        level, verdict, reason, detail = logging.WARNING, "unavailable", "late" if late else "outage", str(error)
-        raise
-    except BaseException:
-        level = logging.ERROR
-        raise
-    finally:
-        milliseconds = f"{deadline.elapsed * 1000:.1f}"
-        fields = {"domain": domain, "user": local_part, "verdict": verdict, "reason": reason, "detail": detail}
-        log.event(_log, level, operation, **fields, ms=milliseconds)
-    return outcome

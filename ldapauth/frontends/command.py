@@ -21,7 +21,7 @@ _FIELDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Command:
     """One question.
 
