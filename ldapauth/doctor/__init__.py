@@ -5,9 +5,10 @@ a check asks is in the module of its subject; how findings are printed is in `re
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from ldapauth import log
-from ldapauth.config import Domain, Log, Secret, Server, Settings, domain_path
+from ldapauth.config import Domain, Log, Secret, Settings, domain_path
 from ldapauth.directory.pool import tls_context
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.provider import ANY_DOMAIN
@@ -15,6 +16,8 @@ from ldapauth.provider import ANY_DOMAIN
 from . import configuration, network, people, rights, rootdse, service, tls
 from .finding import Finding, Line, NotAsked, not_asked, problem
 from .patient import Case, Patient
+
+_T = TypeVar("_T")
 
 _FOR_ALL: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
     ("secrets", configuration.secrets),
@@ -42,6 +45,9 @@ _FOR_SERVER: tuple[tuple[str, Callable[[Patient], Iterator[Finding]]], ...] = (
     ("write rights", rights.write),
 )
 
+CHECKS = ["configuration", *dict(_FOR_ALL), "domain", *dict(_FOR_DOMAIN), "servers", *dict(_FOR_SERVER), "skipped"]
+"""The names of all checks, in the order in which they are made."""
+
 
 def examine(path: str | None, domains: Sequence[str] = ()) -> Iterator[Line]:
     """Everything that there is to say, as it is found out.
@@ -55,8 +61,7 @@ def examine(path: str | None, domains: Sequence[str] = ()) -> Iterator[Line]:
     yield from (Line("", "", "configuration", finding) for finding in findings)
     if settings is None:
         return
-    for check, ask in _FOR_ALL:
-        yield from (Line("", "", check, finding) for finding in ask(settings))
+    yield from _made(_FOR_ALL, settings, "", "")
     refused: list[tuple[str, Secret]] = []
     for domain in domains or settings.domains:
         yield from _domain(settings, domain.lower(), refused)
@@ -69,34 +74,36 @@ def _domain(settings: Settings, domain: str, refused: list[tuple[str, Secret]]) 
         yield Line(domain, "", "domain", problem("is not configured", f'add [{domain_path(domain)}], or [domains."*"]'))
         return
     case = Case(table, "" if domain == ANY_DOMAIN else domain, settings.domains[table], refused)
-    for check, ask in _FOR_DOMAIN:
-        yield from (Line(domain, "", check, finding) for finding in ask(case.settings))
+    yield from _made(_FOR_DOMAIN, case.settings, domain, "")
     servers, findings = network.servers(case.settings)
     yield from (Line(domain, "", "servers", finding) for finding in findings)
     context = tls_context(domain_path(table), case.settings)
     for server in servers:
-        yield from _server(domain, Patient(case, server, context))
+        patient = Patient(case, server, context)
+        try:
+            yield from _made(_FOR_SERVER, patient, domain, str(server))
+        finally:
+            patient.close()
 
 
-def _server(domain: str, patient: Patient) -> Iterator[Line]:
-    """Everything about one server of a domain; of checks in a row that can't be made for the same reason, the names."""
+def _made(
+    checks: Sequence[tuple[str, Callable[[_T], Iterator[Finding]]]], subject: _T, domain: str, server: str
+) -> Iterator[Line]:
+    """What some checks find; at the end those that could not be made, by the reason."""
     skipped: dict[str, list[str]] = {}
-    try:
-        for check, ask in _FOR_SERVER:
-            try:
-                for finding in ask(patient):
-                    yield Line(domain, str(patient.server), check, finding)
-            except NotAsked as error:
-                skipped.setdefault(str(error), []).append(check)
-            except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the next one is made
-                yield Line(domain, str(patient.server), check, _failed(patient.server, error))
-    finally:
-        patient.close()
-    for reason, checks in skipped.items():
-        yield Line(domain, str(patient.server), "skipped", not_asked(f"{', '.join(checks)}: {reason}"))
+    for check, ask in checks:
+        try:
+            for finding in ask(subject):
+                yield Line(domain, server, check, finding)
+        except NotAsked as error:
+            skipped.setdefault(str(error), []).append(check)
+        except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the next one is made
+            yield Line(domain, server, check, _failed(server, error))
+    for reason, names in skipped.items():
+        yield Line(domain, server, "skipped", not_asked(f"{', '.join(names)}: {reason}"))
 
 
-def _failed(server: Server, error: Exception) -> Finding:
+def _failed(server: str, error: Exception) -> Finding:
     """What it means that a check has ended in an exception."""
     text = str(error).removeprefix(f"{server}: ")
     if isinstance(error, DeadlineExceeded):

@@ -12,6 +12,7 @@ from ldapauth.errors import DirectoryUnavailable
 from .finding import Finding, NotAsked, ok, problem, warning
 from .patient import Patient
 
+_LATE = (TimeoutError, DirectoryUnavailable)
 _RECORDS = {socket.AF_INET: "A", socket.AF_INET6: "AAAA"}
 
 
@@ -60,7 +61,7 @@ def reach(patient: Patient) -> Iterator[Finding]:
         started = now()
         try:
             connected(family, address, limit.remaining() / (len(found) - index)).close()
-        except OSError as error:
+        except (OSError, DirectoryUnavailable) as error:  # the latter where the others have left no time
             failed.append((f"{name}: {_why(error)}", _remedy(server, error)))
         else:
             yield ok(f"{name} accepts connections, in {milliseconds(now() - started)}")
@@ -73,12 +74,12 @@ def reach(patient: Patient) -> Iterator[Finding]:
             yield warning(f"{text}: each new connection tries it too", f"{remedy}; or take the address out of DNS")
 
 
-def _why(error: OSError) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or "can't be reached"
+def _why(error: OSError | DirectoryUnavailable) -> str:
+    return "no answer in time" if isinstance(error, _LATE) else getattr(error, "strerror", None) or "can't be reached"
 
 
-def _remedy(server: Server, error: OSError) -> str:
-    if isinstance(error, TimeoutError):
+def _remedy(server: Server, error: OSError | DirectoryUnavailable) -> str:
+    if isinstance(error, _LATE):
         return "does a firewall drop what this machine sends? is the server up?"
     if server.scheme == "ldapi":
         return "is the server up, does it listen there (slapd -h ldapi://…), and may this user write to the socket?"
@@ -87,4 +88,4 @@ def _remedy(server: Server, error: OSError) -> str:
 
 def milliseconds(seconds: float) -> str:
     """A time as it is shown."""
-    return f"{seconds * 1000:.1f} ms"
+    return f"{seconds * 1000:.{2 if seconds < 0.001 else 1}f} ms"

@@ -1,11 +1,24 @@
 """Tests of `ldapauth doctor`: each finding is provoked once, against real servers. Here is how they examine."""
 
+import socket
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ldapauth import doctor
 from ldapauth.doctor.finding import Finding, Line, Mark
 from tests import configuration
+
+
+def listen_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has `localhost` be nothing but 127.0.0.1, where the servers of the tests listen, on every machine."""
+    resolve = socket.getaddrinfo
+
+    def addresses(host: str, *others: Any, **more: Any) -> Any:
+        return resolve("127.0.0.1" if host == "localhost" and not more.get("flags") else host, *others, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
 
 
 def examined(directory: Path, table: dict[str, Any], *domains: str, **sections: Any) -> list[Line]:

@@ -91,6 +91,19 @@ def test_a_server_that_hangs_in_the_handshake(tmp_path: Path, certificates: Cert
     assert problems(lines) == {"TLS": "no answer in time"}
 
 
+def test_no_address_gets_more_than_its_share(slapd: Slapd, tmp_path: Path, mocker: MockerFixture) -> None:
+    """Where every address drops what is sent, each is a problem, and all together wait no longer than one may."""
+    with Proxy(slapd.port) as proxy:
+        proxy.fault = Fault.BLACKHOLE
+        addresses = [(int(socket.AF_INET), (LOOPBACK, proxy.port))] * 3
+        mocker.patch.object(connection, "_addresses", return_value=addresses)
+        lines = examined(tmp_path, table(proxy.url))
+    assert [finding.text for finding in findings(lines, "reach")] == [
+        f"{LOOPBACK} port {proxy.port}: no answer in time"
+    ] * 3
+    assert set(skipped(lines)) >= NEEDS_CONNECTION
+
+
 def test_one_dead_address_of_two(slapd: Slapd, tmp_path: Path, mocker: MockerFixture) -> None:
     """Where one address of a name answers and another does not, that is a warning, and the rest is examined."""
     dead = free_port()
