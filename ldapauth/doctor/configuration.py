@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,9 +60,19 @@ def _loaded(path: str | None) -> tuple[Settings, list[Finding]]:
     try:
         return config.load(path), []
     except ConfigurationError as error:
+        mistakes = error
+    try:
         settings = config.load(path, http=False)
-        remedy = "the helpers don't need it; run the doctor as the app's user too"
-        return settings, [warning(f"{line}: for this user the app does not start", remedy) for line in error.problems]
+    except ConfigurationError:
+        raise mistakes from None
+    return settings, [_without_http(line) for line in mistakes.problems]
+
+
+def _without_http(line: str) -> Finding:
+    """What a mistake means that only the app minds."""
+    if line.endswith(os.strerror(errno.EACCES)):
+        return warning(f"{line}: as this user the app does not start", "run the doctor as the app's user too")
+    return problem(f"{line}: the app does not start", "correct it; the helpers don't need it")
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:

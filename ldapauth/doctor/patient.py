@@ -15,6 +15,7 @@ from ldapauth.directory.connection import Connection
 from ldapauth.errors import DirectoryUnavailable
 
 from .finding import NotAsked
+from .server import ATTRIBUTES, RootDse, parsed
 
 ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
 
@@ -76,6 +77,7 @@ class Patient:
         self.baseless = ""
         self.sample: wire.Entry | None = None
         self._connection: Connection | None = None
+        self._root_dse: RootDse | str = ""
 
     def limit(self) -> Deadline:
         """The deadline of one question: what a login would have."""
@@ -101,6 +103,25 @@ class Patient:
                 if result.code != 0:
                     raise DirectoryUnavailable(f"{self.server}: the service account could not bind again")
         return self._connection
+
+    def root_dse(self) -> RootDse:
+        """The root DSE, which needs no bind with most servers. It is read once; a failure is not repeated either.
+
+        Raises:
+            NotAsked: It is not shown or could not be read, or there is no connection.
+            DirectoryUnavailable: There was no answer.
+        """
+        if not self._root_dse:
+            self.connection(bound=False)
+            self._root_dse = "what the root DSE says: it could not be read"
+            answer = self.read("", *ATTRIBUTES, bound=False)
+            shown = bool(answer.entries)
+            self._root_dse = (
+                parsed(answer.entries[0]) if shown else "what the root DSE says: the server does not show it"
+            )
+        if isinstance(self._root_dse, str):
+            raise NotAsked(self._root_dse)
+        return self._root_dse
 
     def demand_base(self) -> None:
         """For checks of what is below the base DN.
@@ -151,15 +172,3 @@ def present(attribute: str) -> bytes:
 def said(result: wire.Result) -> str:
     """A result, with the server's own words where it has any."""
     return f"result {result.code}: {result.message}" if result.message else f"result {result.code}"
-
-
-def first_of(entry: wire.Entry, attribute: str) -> str:
-    """The first value of an attribute as text; empty if there is none. Names of attributes have no case."""
-    values = values_of(entry, attribute)
-    return values[0] if values else ""
-
-
-def values_of(entry: wire.Entry, attribute: str) -> list[str]:
-    """The values of an attribute as texts."""
-    found = [values for name, values in entry.attributes.items() if name.lower() == attribute.lower()]
-    return [value.decode("utf-8", "replace") for values in found for value in values]

@@ -16,10 +16,10 @@ from ldapauth.config import Operation
 from ldapauth.directory import wire
 from ldapauth.directory.query import DnTemplate
 
-from . import rootdse
 from .finding import Finding, NotAsked, not_asked, ok, problem
-from .patient import Patient, first_of, values_of
+from .patient import Patient
 from .people import nobody, parent
+from .server import Vendor, first_of, values_of
 
 _WRITING: tuple[Operation, ...] = ("set_password", "register", "remove_user")
 
@@ -47,7 +47,7 @@ def write(patient: Patient) -> Iterator[Finding]:
     patient.demand_base()
     if patient.sample is None:
         raise NotAsked("whether the service account may write: no entry was found to ask about")
-    dn, vendor = patient.sample.dn, rootdse.read(patient).vendor
+    dn, vendor = patient.sample.dn, patient.root_dse().vendor
     told = _WAYS[vendor](patient, dn) if vendor in _WAYS else {}
     for operation in asked:
         needed, may = _NEEDED[operation], told.get(operation)
@@ -64,16 +64,16 @@ def write(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _by_hand(patient: Patient, operation: Operation, vendor: rootdse.Vendor, dn: str) -> str:
+def _by_hand(patient: Patient, operation: Operation, vendor: Vendor, dn: str) -> str:
     """How an administrator of the server finds out."""
     who = patient.settings.bind_dn
     if who is None:
         return "a service account (bind_dn) is needed to write"
     if operation == "register":
         dn = _new_parent(patient)
-    if vendor is rootdse.Vendor.OPENLDAP:
+    if vendor is Vendor.OPENLDAP:
         return f"on the server: {shlex.join(['slapacl', '-D', who, '-b', dn, _SLAPACL[operation]])}"
-    if vendor is rootdse.Vendor.ACTIVE_DIRECTORY:
+    if vendor is Vendor.ACTIVE_DIRECTORY:
         return f"on a domain controller: {shlex.join(['dsacls', dn])}"
     return "ask whoever looks after the directory"
 
@@ -130,8 +130,8 @@ def _active_directory(patient: Patient, _: str) -> dict[Operation, bool]:
     return {"register": bool(allowed & {name.lower() for name in patient.settings.register.object_classes})}
 
 
-_WAYS: dict[rootdse.Vendor, Callable[[Patient, str], dict[Operation, bool]]] = {
-    rootdse.Vendor.OPENLDAP: _openldap,
-    rootdse.Vendor.DS389: _ds389,
-    rootdse.Vendor.ACTIVE_DIRECTORY: _active_directory,
+_WAYS: dict[Vendor, Callable[[Patient, str], dict[Operation, bool]]] = {
+    Vendor.OPENLDAP: _openldap,
+    Vendor.DS389: _ds389,
+    Vendor.ACTIVE_DIRECTORY: _active_directory,
 }

@@ -1,33 +1,16 @@
-"""What a server says of itself: who made it, what it offers for passwords, what time it is there.
+"""What follows from what a server says of itself: who made it, how it takes new passwords, what time it is there."""
 
-Source: RFC 4512 5.1.
-"""
-
-import dataclasses
 import datetime as dt
-import enum
 import re
 from collections.abc import Iterator
 
 from ldapauth.config import Operation
-from ldapauth.directory import wire
-from ldapauth.directory.password import ACTIVE_DIRECTORY, PASSWORD_MODIFY, PasswordChange
+from ldapauth.directory.password import PASSWORD_MODIFY, PasswordChange
 from ldapauth.errors import ChangeRefused
 
-from .finding import Finding, NotAsked, not_asked, ok, problem, warning
-from .patient import Patient, first_of, values_of
-
-_ATTRIBUTES = (
-    "objectClass",
-    "vendorName",
-    "vendorVersion",
-    "namingContexts",
-    "schemaNamingContext",
-    "supportedExtension",
-    "supportedControl",
-    "supportedCapabilities",
-    "currentTime",
-)
+from .finding import Finding, not_asked, ok, problem, warning
+from .patient import Patient
+from .server import Vendor, first_of
 
 _START_TLS = "1.3.6.1.4.1.1466.20037"  # RFC 4511 4.14.1
 _PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105 - draft-behera-ldap-password-policy-10 6.1
@@ -41,8 +24,8 @@ _OFFERS = {
 _WITH_PASSWORDS: set[Operation] = {"set_password", "register"}
 
 _CLOCKS = {
-    "389": ("cn=monitor", "currentTime"),
-    "OpenLDAP": ("cn=Current,cn=Time,cn=Monitor", "monitorTimestamp"),
+    Vendor.DS389: ("cn=monitor", "currentTime"),
+    Vendor.OPENLDAP: ("cn=Current,cn=Time,cn=Monitor", "monitorTimestamp"),
 }
 """Where a clock is that may be read, by vendor; often it may not."""
 
@@ -50,76 +33,11 @@ SKEW = 60.0
 """Seconds between two clocks that are worth a warning."""
 
 
-class Vendor(enum.Enum):
-    """Who made a server, as far as that makes a difference to what it can be asked."""
-
-    OPENLDAP = "OpenLDAP"
-    DS389 = "389"
-    ACTIVE_DIRECTORY = "Active Directory"
-    OTHER = "other"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RootDse:
-    """What the root DSE says.
-
-    Attributes:
-        vendor: Who made the server.
-        name: Who made it, in its own words; empty if it does not say.
-        offered: The OIDs of the extended operations, controls and capabilities that it offers.
-        contexts: The DNs below which it has entries.
-        schema: The DN of an Active Directory's schema.
-        time: Its clock, if it shows it.
-    """
-
-    vendor: Vendor
-    name: str
-    offered: frozenset[str]
-    contexts: tuple[str, ...]
-    schema: str
-    time: str
-
-
-def read(patient: Patient) -> RootDse:
-    """The root DSE, which needs no bind with most servers.
-
-    Raises:
-        NotAsked: It is not shown, or there is no connection.
-        DirectoryUnavailable: There was no answer.
-    """
-    answer = patient.read("", *_ATTRIBUTES, bound=False)
-    if not answer.entries:
-        raise NotAsked(f"the server does not show its root DSE (result {answer.result.code})")
-    return parsed(answer.entries[0])
-
-
-def parsed(entry: wire.Entry) -> RootDse:
-    """The root DSE, from its entry."""
-    lists = ("supportedExtension", "supportedControl", "supportedCapabilities")
-    offered = frozenset(value for name in lists for value in values_of(entry, name))
-    name = " ".join(filter(None, (first_of(entry, "vendorName"), first_of(entry, "vendorVersion"))))
-    vendor = Vendor.OTHER
-    if ACTIVE_DIRECTORY in offered:
-        vendor = Vendor.ACTIVE_DIRECTORY
-    elif name.startswith("389 "):
-        vendor = Vendor.DS389
-    elif "OpenLDAProotDSE" in values_of(entry, "objectClass"):
-        vendor = Vendor.OPENLDAP
-    contexts = tuple(values_of(entry, "namingContexts"))
-    return RootDse(
-        vendor, name, offered, contexts, first_of(entry, "schemaNamingContext"), first_of(entry, "currentTime")
-    )
-
-
 def kind(patient: Patient) -> Iterator[Finding]:
     """Who made the server, and what it offers."""
-    root = read(patient)
-    name = root.name or (
-        root.vendor.value if root.vendor is not Vendor.OTHER else "a server that does not say who made it"
-    )
-    if root.vendor is Vendor.ACTIVE_DIRECTORY and root.name:
-        name = f"an Active Directory by {root.name}"
-    yield ok(name)
+    root = patient.root_dse()
+    made = {Vendor.ACTIVE_DIRECTORY: "an Active Directory", Vendor.OPENLDAP: "OpenLDAP"}.get(root.vendor, "")
+    yield ok(" by ".join(filter(None, (made, root.name))) or "a server that does not say who made it")
     has = [word for word, oid in _OFFERS.items() if oid in root.offered]
     lacks = [word for word in _OFFERS if word not in has]
     offers = f"offers {', '.join(has)}" if has else "says nothing of what it offers"
@@ -131,7 +49,7 @@ def password_change(patient: Patient) -> Iterator[Finding]:
     settings = patient.settings
     if not _WITH_PASSWORDS & set(settings.operations):
         return
-    root = read(patient)
+    root = patient.root_dse()
     try:
         way = PasswordChange(settings.password_change).chosen(patient.connection(bound=False), patient.limit())
     except ChangeRefused as error:
@@ -162,8 +80,8 @@ def password_change(patient: Patient) -> Iterator[Finding]:
 
 def clock(patient: Patient) -> Iterator[Finding]:
     """How far apart this machine's clock and the server's are, where the server shows its own."""
-    root = read(patient)
-    text, place = root.time, _CLOCKS.get(root.vendor.value)
+    root = patient.root_dse()
+    text, place = root.time, _CLOCKS.get(root.vendor)
     if not text and place is not None:
         answer = patient.read(place[0], place[1], bound=False)
         text = first_of(answer.entries[0], place[1]) if answer.entries else ""

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
-from ldapauth import doctor
+from ldapauth import config, doctor
 from ldapauth.doctor.finding import Mark
+from ldapauth.errors import ConfigurationError
 from tests import configuration
 from tests.doctor import examined, findings, only, problems
 from tests.servers.certificates import CertificateAuthority, yesterday
@@ -44,13 +46,28 @@ def test_no_configuration_is_a_problem(tmp_path: Path) -> None:
     assert [line.finding.text for line in lines] == [f"{tmp_path}/none.toml: No such file or directory"]
 
 
-def test_credentials_that_may_not_be_read_stop_nothing(tmp_path: Path) -> None:
-    """The HTTP credentials may be the app's alone: that they can't be had is a warning, and the rest is examined."""
+def test_credentials_that_are_wrong_stop_nothing(tmp_path: Path) -> None:
+    """That the app can't start is a problem, and the rest is examined."""
     lines = examined(tmp_path, table(), http={"credentials_file": "missing"})
-    (warning,) = [finding for finding in findings(lines, "configuration") if finding.mark is not Mark.OK]
-    assert warning.mark is Mark.WARNING
-    assert warning.text.startswith("http.credentials_file: ")
+    assert findings(lines, "configuration")[1].mark is Mark.PROBLEM
+    assert problems(lines)["configuration"].startswith("http.credentials_file: ")
     assert findings(lines, "reach")
+
+
+def test_credentials_may_be_the_apps_alone(tmp_path: Path, mocker: MockerFixture) -> None:
+    """That the credentials may not be read by a helper's user is a warning, and the rest is examined."""
+    settings = config.load(str(configuration.write(tmp_path, table())))
+    refused = ConfigurationError("http.credentials_file: /x: Permission denied")
+    mocker.patch.object(config, "load", side_effect=[refused, settings])
+    lines = list(doctor.examine("x"))
+    assert findings(lines, "configuration")[1].mark is Mark.WARNING
+    assert findings(lines, "reach")
+
+
+def test_all_mistakes_are_said(tmp_path: Path) -> None:
+    """Mistakes of the app's table are said beside others."""
+    lines = examined(tmp_path, table(scope="all"), http={"credentials": "x"})
+    assert len(findings(lines, "configuration")) == 2
 
 
 def test_a_secret_for_everybody_is_a_warning(tmp_path: Path) -> None:

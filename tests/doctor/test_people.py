@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from ldapauth import doctor
 from ldapauth.doctor import people
 from ldapauth.doctor.finding import Line, Mark
 from ldapauth.doctor.people import anybody, nobody, parent
@@ -13,6 +14,7 @@ from tests import configuration
 from tests.doctor import examined, findings, only, problems, skipped
 from tests.servers import ldif
 from tests.servers.people import PEOPLE_DN, SUFFIX
+from tests.servers.proxy import Fault, Proxy
 from tests.servers.slapd import Slapd
 from tests.servers.slapd_config import READER_DN, SERVICE_DN
 
@@ -92,6 +94,19 @@ def test_a_filter_that_takes_long_by_itself(slapd: Slapd, tmp_path: Path, mocker
     found = only(ask(tmp_path, slapd, filter="(&(uid={user})(memberOf=cn=chat)(!(locked=TRUE)))"), "search")
     assert fastest.call_count == 2
     assert (found.mark, found.remedy) == (Mark.WARNING, "see what takes long in the rest of the filter: memberOf")
+
+
+def test_a_search_that_takes_too_long(slapd: Slapd, tmp_path: Path) -> None:
+    """A search for which a login has not the time is a problem, and the rest is examined on another connection."""
+    with Proxy(slapd.port) as proxy:
+        file = configuration.write(tmp_path, configuration.domain_table(slapd, servers=[proxy.url], deadline=0.5))
+        lines = []
+        for line in doctor.examine(str(file)):
+            lines.append(line)
+            proxy.fault = Fault.HANG if line.check == "base DN" else Fault.NONE
+    assert problems(lines) == {"search": "a search by the filter takes longer than the deadline of 0.5 seconds"}
+    assert only(lines, "search").remedy.startswith("index uid for equality")
+    assert {finding.mark for finding in findings(lines, "read rights")} == {Mark.OK}
 
 
 def test_a_server_that_looks_through_no_more(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from pytest_mock import MockerFixture
 
 from ldapauth.directory import wire
 from ldapauth.directory.connection import Connection
-from ldapauth.doctor import rootdse
 from ldapauth.doctor.finding import Line, Mark
-from ldapauth.doctor.rootdse import Vendor
+from ldapauth.doctor.patient import Patient
+from ldapauth.doctor.server import Vendor, parsed
 from tests import configuration
 from tests.doctor import examined, findings, only, problems, skipped
 from tests.servers.slapd import Slapd
@@ -133,7 +133,7 @@ ROOT_DSES = {
 @pytest.mark.parametrize(("attributes", "vendor", "name"), ROOT_DSES.values(), ids=ROOT_DSES)
 def test_servers_are_recognised(attributes: dict[str, str], vendor: Vendor, name: str) -> None:
     """A server is recognised by its root DSE, whatever the case of the attributes' names."""
-    root = rootdse.parsed(wire.Entry(1, "", {key: [value.encode()] for key, value in attributes.items()}))
+    root = parsed(wire.Entry(1, "", {key: [value.encode()] for key, value in attributes.items()}))
     assert (root.vendor, root.name) == (vendor, name)
 
 
@@ -141,7 +141,7 @@ def test_servers_are_recognised(attributes: dict[str, str], vendor: Vendor, name
 def test_every_server_has_a_name(slapd: Slapd, tmp_path: Path, mocker: MockerFixture, shown: dict[str, str]) -> None:
     """Whatever a server says of itself, there is something to say about it."""
     entry = wire.Entry(1, "", {key: [value.encode()] for key, value in shown.items()})
-    mocker.patch("ldapauth.doctor.rootdse.read", return_value=rootdse.parsed(entry))
+    mocker.patch.object(Patient, "root_dse", return_value=parsed(entry))
     made, offered = findings(ask(tmp_path, slapd), "root DSE")
     assert (made.mark, offered.mark) == (Mark.OK, Mark.OK)
     assert made.text
@@ -154,7 +154,7 @@ def test_clocks_that_differ_are_a_warning(
     """A server's clock that is more than a minute from this machine's is a warning, fast or slow."""
     time = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     entry = wire.Entry(1, "", {"currentTime": [time.strftime("%Y%m%d%H%M%S.0Z").encode()]})
-    mocker.patch("ldapauth.doctor.rootdse.read", return_value=rootdse.parsed(entry))
+    mocker.patch.object(Patient, "root_dse", return_value=parsed(entry))
     found = only(ask(tmp_path, slapd), "clock")
     assert found.mark is mark
     assert mark is Mark.OK or str(abs(seconds))[:-1] in found.text
@@ -166,7 +166,7 @@ def test_a_clock_that_makes_no_sense_is_not_asked(
 ) -> None:
     """A time that can't be read is as good as none."""
     entry = wire.Entry(1, "", {"currentTime": [text.encode()]})
-    mocker.patch("ldapauth.doctor.rootdse.read", return_value=rootdse.parsed(entry))
+    mocker.patch.object(Patient, "root_dse", return_value=parsed(entry))
     assert only(ask(tmp_path, slapd), "clock").mark is Mark.NOT_ASKED
 
 
