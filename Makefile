@@ -23,7 +23,7 @@ bench: $(VENV)/test.installed
 	$(BIN)/python -m bench
 
 servers:
-	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty
+	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty openssl
 
 # A Python without its own `python3.11` name will do, if it is 3.11 or later.
 $(VENV)/bin/python:

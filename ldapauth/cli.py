@@ -85,6 +85,22 @@ def show_config(path: str | None) -> None:
 
 
 @main.command()
+@click.argument("domains", metavar="[DOMAIN]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print an object for programs.")
+@click.pass_obj
+def doctor(path: str | None, domains: tuple[str, ...], *, as_json: bool) -> None:
+    """Ask the directories everything that can be wrong, and say what to do about it.
+
+    Nothing is written to a directory. The exit status is 0 if nothing is wrong, 1 if there are only warnings, and 2 if
+    there are problems.
+    """
+    from .doctor import examine, report  # noqa: PLC0415 - a helper may be started by this program too
+
+    lines = examine(path, domains)
+    sys.exit(report.as_json(lines) if as_json else report.as_text(lines))
+
+
+@main.command()
 @click.option("--http-port", default=8389, show_default=True, help="Where the app listens.")
 @click.option("--ldap-port", default=3389, show_default=True, help="Where the directory listens.")
 def demo(http_port: int, ldap_port: int) -> None:

@@ -14,7 +14,7 @@ import tomllib
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -23,13 +23,15 @@ from .errors import ConfigurationError
 DEFAULT_PATH = "/etc/ldapauth.toml"
 PATH_VARIABLE = "LDAPAUTH_CONFIG"
 
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what a unit's `LoadCredential=` names. Source: systemd.exec(5)."""
+
 Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _PORTS = {"ldap": 389, "ldaps": 636}
-_S = TypeVar("_S", bound=msgspec.Struct)
 
 
 class Secret:
@@ -147,6 +149,7 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     bind_dn: NonEmpty | None = None
     bind_password: Secret | None = None
     bind_password_file: NonEmpty | None = None
+    bind_password_env: NonEmpty | None = None
     base_dn: str | None = None
     scope: Literal["sub", "one", "base"] = "sub"
     filter: NonEmpty = "(uid={user})"
@@ -172,10 +175,11 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The HTTP front end: `[http]`."""
+    """The HTTP front end: `[http]`. Any of the credentials will do: they are changed on one side at a time."""
 
-    credentials: Secret | None = None
+    credentials: Annotated[tuple[Secret, ...], msgspec.Meta(min_length=1)] | None = None
     credentials_file: NonEmpty | None = None
+    credentials_env: NonEmpty | None = None
     insecure_open: bool = False
     deadline: AnswerSeconds = 4.0
 
@@ -254,6 +258,13 @@ def _is_dotted(table: object) -> bool:
     )
 
 
+def _listed(table: object, key: str) -> object:
+    """The table with the value of a key that may be a list or one of its items as a list."""
+    if isinstance(table, dict) and key in table and not isinstance(table[key], list):
+        return {**table, key: [table[key]]}
+    return table
+
+
 def _is_writable(file: Path) -> bool:
     try:
         return os.access(file if file.exists() else file.parent, os.W_OK)
@@ -278,6 +289,7 @@ class _Reader:
     def settings(self, tree: Mapping[str, Any]) -> Settings:
         sections: dict[str, type[msgspec.Struct]] = {"http": Http, "generic": Generic, "ejabberd": Ejabberd, "log": Log}
         self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
+        tree = {**tree, "http": _listed(tree.get("http", {}), "credentials")}
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
         http, log = values["http"], values["log"]
@@ -319,15 +331,24 @@ class _Reader:
             return None
 
     def _check_http(self, http: Http) -> Http:
-        http = self._with_file(http, "http", "credentials")
-        if http.credentials and not re.fullmatch(r"[^:]+:.+", http.credentials.reveal(), re.DOTALL):
-            self._problems.append('http.credentials: expected "user:password"')
+        text = self._text(http, "http", "credentials")
+        if text is not None:  # one a line
+            lines = [line.removesuffix("\r") for line in text.split("\n")]
+            http = msgspec.structs.replace(http, credentials=tuple(Secret(line) for line in lines if line))
+        if http.credentials == ():
+            self._problems.append("http.credentials: is empty")
+        for index, secret in enumerate(http.credentials or ()):
+            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
+                place = f"[{index}]" if len(http.credentials or ()) > 1 else ""
+                self._problems.append(f'http.credentials{place}: expected "user:password"')
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
 
     def _check_domain(self, path: str, domain: Domain) -> Domain:
-        domain = self._with_file(domain, path, "bind_password")
+        text = self._text(domain, path, "bind_password")
+        if text is not None:
+            domain = msgspec.structs.replace(domain, bind_password=Secret(text))
         for name in ("ca_file", "client_cert", "client_key"):
             domain = self._with_path(domain, path, name)
         if domain.client_key is not None and domain.client_cert is None:
@@ -335,19 +356,22 @@ class _Reader:
         self._problems += [f"{path}.{problem}" for problem in (*_binding(domain), *_searching(domain), *_wire(domain))]
         return domain
 
-    def _with_file(self, struct: _S, path: str, key: str) -> _S:
-        """The struct with the secret `key` read from `key`_file, where that is given."""
-        name = getattr(struct, f"{key}_file")
-        if name is None:
-            return struct
-        if getattr(struct, key) is not None:
-            self._problems.append(f"{path}.{key}_file: contradicts {key}")
-            return struct
-        text = self._text_of(f"{path}.{key}_file", self._file.parent / name)
-        return msgspec.structs.replace(struct, **{key: Secret(text)}) if text else struct
+    def _text(self, struct: msgspec.Struct, path: str, key: str) -> str | None:
+        """What stands where `key`_file or `key`_env says; None if neither is given, or that is a problem."""
+        given = [name for name in (key, f"{key}_file", f"{key}_env") if getattr(struct, name) is not None]
+        if len(given) > 1:
+            self._problems.append(f"{path}.{given[1]}: contradicts {given[0]}")
+        elif given == [f"{key}_file"]:
+            return self._text_of(f"{path}.{key}_file", getattr(struct, f"{key}_file"))
+        elif given == [f"{key}_env"]:
+            return self._variable(f"{path}.{key}_env", getattr(struct, f"{key}_env"))
+        return None
 
-    def _text_of(self, path: str, file: Path) -> str:
-        """What stands in a secret's file, without the line break at its end; nothing if that is a problem."""
+    def _text_of(self, path: str, name: str) -> str | None:
+        """What stands in a secret's file, without the line break at its end; None if that is a problem."""
+        file = self._named(path, name)
+        if file is None:
+            return None
         problem = "is empty"
         try:
             text = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
@@ -361,14 +385,33 @@ class _Reader:
         except ValueError:
             problem = "is not a file name"
         self._problems.append(f"{path}: {file}: {problem}")
-        return ""
+        return None
+
+    def _variable(self, path: str, name: str) -> str | None:
+        """What an environment variable holds; None if that is a problem. Its name may be a secret by mistake."""
+        text = os.environ.get(name)
+        if text:
+            return text
+        self._problems.append(f"{path}: the environment variable is {'not set' if text is None else 'empty'}")
+        return None
+
+    def _named(self, path: str, name: str) -> Path | None:
+        """The file of this name: one of systemd's credentials, or relative to the configuration; None if a problem."""
+        variable, slash, rest = name.partition("/")
+        if not slash or variable != f"${CREDENTIALS_VARIABLE}":
+            return self._file.parent / name
+        directory = os.environ.get(CREDENTIALS_VARIABLE)
+        if directory:
+            return Path(directory) / rest
+        self._problems.append(f"{path}: {variable} is not set: systemd sets it, for a unit with LoadCredential=")
+        return None
 
     def _with_path(self, domain: Domain, path: str, key: str) -> Domain:
         """The domain with a file's name made absolute, and the file seen to be readable."""
         name = getattr(domain, key)
-        if name is None:
+        file = None if name is None else self._named(f"{path}.{key}", name)
+        if file is None:
             return domain
-        file = self._file.parent / name
         try:
             file.open("rb").close()
         except OSError as error:
@@ -388,7 +431,8 @@ class _Reader:
 
 def _binding(domain: Domain) -> Iterator[str]:
     """What is wrong with how the service account binds."""
-    given = domain.bind_password is not None or domain.bind_password_file is not None
+    ways = (domain.bind_password, domain.bind_password_file, domain.bind_password_env)
+    given = any(way is not None for way in ways)
     if domain.bind_dn is not None and not given:
         yield "bind_dn: needs bind_password or bind_password_file (RFC 4513 5.1.2: without one the bind is anonymous)"
     if domain.bind_dn is None and given:

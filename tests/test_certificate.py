@@ -203,3 +203,51 @@ def test_a_file_of_an_authority_is_read(authority: CertificateAuthority) -> None
     """A certificate is read from a PEM file as other programs read it."""
     text = Path(authority.ca).read_text()
     assert certificate.first(text) == ssl.PEM_cert_to_DER_cert(text)
+
+
+SUBJECT = x509.Name(
+    [
+        x509.NameAttribute(NameOID.COUNTRY_NAME, "IT"),
+        x509.NameAttribute(NameOID.EMAIL_ADDRESS, "j@example.com"),
+        x509.NameAttribute(NameOID.COMMON_NAME, "Giulia d'\u00c9"),
+    ]
+)
+
+
+def test_a_certificate_is_described(authority: CertificateAuthority) -> None:
+    """A description has the names that the certificate is for, whose it is, who signed it, and when it is valid."""
+    pair = authority.issue("described", "ldap.example.com", "*.example.org", "192.0.2.1", "2001:db8::1", not_after=LATE)
+    der = certificate.first(pair.certificate.read_text())
+    ours = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+    assert der is not None
+    description = certificate.describe(der)
+    assert description is not None
+    assert description.names == ("ldap.example.com", "*.example.org", "192.0.2.1", "2001:db8::1")
+    assert description.issuer == ", ".join(
+        f"{attribute.rfc4514_attribute_name}={attribute.value!s}" for attribute in ours.issuer
+    )
+    assert (description.begin, description.end) == (ours.not_valid_before_utc, LATE)
+
+
+def test_a_description_has_any_subject() -> None:
+    """A subject is shown with the usual short names, others by their number, in any script."""
+    description = certificate.describe(certificate_for(NOW - DAY, NOW + DAY, SUBJECT))
+    assert description is not None
+    assert description.subject == "C=IT, 1.2.840.113549.1.9.1=j@example.com, CN=Giulia d'\u00c9"
+    assert description.names == ()  # a mail address is no server's name
+
+
+@UNTIMED
+@given(data=st.data())
+def test_a_damaged_certificate_is_described_or_not(juliet: UserCertificate, data: st.DataObject) -> None:
+    """A certificate with some bytes changed has a description or none, and never an exception."""
+    der = bytearray(juliet.der)
+    for index in data.draw(st.lists(st.integers(0, len(der) - 1), min_size=1, max_size=4)):
+        der[index] = data.draw(st.integers(0, 255))
+    description = certificate.describe(bytes(der))
+    assert description is None or isinstance(description.subject, str)
+
+
+def test_garbage_has_no_description() -> None:
+    """What is no certificate has no description."""
+    assert [certificate.describe(der) for der in (b"", b"garbage", b"\x30\x80" * 5000)] == [None] * 3

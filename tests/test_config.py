@@ -56,6 +56,7 @@ def mistakes(directory: Path, text: str) -> list[str]:
 
 # Every mistake, one line
 
+NO_SYSTEMD = "$CREDENTIALS_DIRECTORY is not set: systemd sets it, for a unit with LoadCredential="
 CLEAR = (
     "passwords would cross the network in clear:"
     " use ldaps://, or start_tls = true, or (not advised) insecure_plaintext = true"
@@ -262,6 +263,54 @@ RELATIONS = {
         domain() + '[http]\ncredentials_file = "empty"\n',
         ["http.credentials_file: {directory}/empty: is empty"],
     ),
+    "a credentials file of empty lines": (
+        domain() + '[http]\ncredentials_file = "newlines"\n',
+        ["http.credentials: is empty"],
+    ),
+    "no credentials in the list": (
+        domain() + "[http]\ncredentials = []\n",
+        ["http.credentials: expected `array` of length >= 1"],
+    ),
+    "credentials of another type": (
+        domain() + "[http]\ncredentials = 5\n",
+        ["http.credentials[0]: expected `str`"],
+    ),
+    "one of two credentials without a colon": (
+        domain() + '[http]\ncredentials = ["x:y", "x"]\n',
+        ['http.credentials[1]: expected "user:password"'],
+    ),
+    "a line of a credentials file without a colon": (
+        domain() + '[http]\ncredentials_file = "two"\n',
+        ['http.credentials[1]: expected "user:password"'],
+    ),
+    "credentials from a file and a variable": (
+        domain() + '[http]\ncredentials_file = "secret"\ncredentials_env = "FULL"\n',
+        ["http.credentials_env: contradicts credentials_file"],
+    ),
+    "a variable that is not set": (
+        domain('bind_dn = "cn=x"', 'bind_password_env = "MISSING"'),
+        [f"{D}.bind_password_env: the environment variable is not set"],
+    ),
+    "an empty variable": (
+        domain('bind_dn = "cn=x"', 'bind_password_env = "EMPTY"'),
+        [f"{D}.bind_password_env: the environment variable is empty"],
+    ),
+    "a variable for a password without bind_dn": (
+        domain('bind_password_env = "FULL"'),
+        [f"{D}.bind_password: is of no use without bind_dn"],
+    ),
+    "both password and variable": (
+        domain('bind_dn = "cn=x"', 'bind_password = "x"', 'bind_password_env = "FULL"'),
+        [f"{D}.bind_password_env: contradicts bind_password"],
+    ),
+    "a credential of systemd's without systemd": (
+        domain('bind_dn = "cn=x"', 'bind_password_file = "$CREDENTIALS_DIRECTORY/password"'),
+        [f"{D}.bind_password_file: {NO_SYSTEMD}"],
+    ),
+    "a key of systemd's without systemd": (
+        domain('client_cert = "secret"', 'client_key = "$CREDENTIALS_DIRECTORY/key"'),
+        [f"{D}.client_key: {NO_SYSTEMD}"],
+    ),
     "a missing credentials file": (
         domain() + '[http]\ncredentials_file = "missing"\n',
         ["http.credentials_file: {directory}/missing: No such file or directory"],
@@ -339,10 +388,21 @@ TEMPLATES = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def environment() -> Iterator[None]:
+    """The environment variables that some configurations name; systemd has started nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FULL", MARKER)
+        patch.setenv("EMPTY", "")
+        patch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        yield
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Where the configuration is, beside the files that some name."""
-    for name, content in {"secret": MARKER.encode(), "empty": b"", "newline": b"\r\n", "binary": b"\xff"}.items():
+    contents = {"secret": MARKER.encode(), "empty": b"", "newline": b"\r\n", "newlines": b"\n\n", "binary": b"\xff"}
+    for name, content in {**contents, "two": b"x:y\nx\n"}.items():
         (tmp_path / name).write_bytes(content)
         (tmp_path / name).chmod(0o600)
     return tmp_path
@@ -645,6 +705,57 @@ def test_secrets_from_files(directory: Path, content: bytes, secret: str) -> Non
     assert loaded.domains["example.com"].bind_password == Secret(secret)
 
 
+def test_secrets_from_the_environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret from an environment variable is its value as it is."""
+    monkeypatch.setenv("BIND_PASSWORD", f" {MARKER} ")
+    monkeypatch.setenv("HTTP_CREDENTIALS", f"prosody:{MARKER}")
+    text = domain('bind_dn = "cn=x"', 'bind_password_env = "BIND_PASSWORD"')
+    loaded = load(directory, text + '[http]\ncredentials_env = "HTTP_CREDENTIALS"\n')
+    assert loaded.domains["example.com"].bind_password == Secret(f" {MARKER} ")
+    assert loaded.http.credentials == (Secret(f"prosody:{MARKER}"),)
+    assert MARKER not in tomli_w.dumps(config.masked(loaded))
+
+
+def test_secrets_from_systemd(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file below $CREDENTIALS_DIRECTORY is looked for there, and any other one where it was before."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "password").write_text("systemd's\n")
+    (directory / "password").write_text("ours\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    found = []
+    for name in ("$CREDENTIALS_DIRECTORY/password", "password"):
+        loaded = load(directory, domain('bind_dn = "cn=x"', f'bind_password_file = "{name}"'))
+        found.append(loaded.domains["example.com"].bind_password)
+    assert found == [Secret("systemd's"), Secret("ours")]
+
+
+@pytest.mark.parametrize(
+    ("written", "accepted"),
+    [
+        ('credentials = "a:b"', ["a:b"]),
+        ('credentials = ["a:b"]', ["a:b"]),
+        ('credentials = ["a:new", "a:old"]', ["a:new", "a:old"]),
+        ('credentials_file = "lines"', ["a:new", "a:old one "]),
+        ('credentials_env = "LINES_OF_CREDENTIALS"', ["a:new", "a:old"]),
+    ],
+)
+def test_several_credentials(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, written: str, accepted: list[str]
+) -> None:
+    """Credentials may be several, so that they can be changed: in an array, or one a line of a file or variable."""
+    monkeypatch.setenv("LINES_OF_CREDENTIALS", "a:new\na:old")
+    (directory / "lines").write_text("a:new\r\n\na:old one \n")
+    loaded = load(directory, domain() + f"[http]\n{written}\n")
+    assert [secret.reveal() for secret in loaded.http.credentials or ()] == accepted
+
+
+def test_a_helper_needs_no_credentials(directory: Path) -> None:
+    """Where the HTTP credentials are not wanted, it does not matter whether they are there."""
+    for written in ('credentials_file = "missing"', 'credentials_env = "MISSING"'):
+        assert config.load(write(directory, domain() + f"[http]\n{written}\n"), http=False).http.credentials is None
+
+
 @pytest.mark.parametrize("struct", ["http", "generic", "ejabberd", "log", "domains"])
 def test_settings_do_not_change(directory: Path, struct: str) -> None:
     """No setting can be changed once it was read."""
@@ -710,7 +821,7 @@ ALL_SECRETS = (
 def test_secrets_show_nowhere(directory: Path) -> None:
     """No way of writing the settings down shows a secret, though each can be had from them."""
     loaded = load(directory, ALL_SECRETS)
-    secrets = [*(settings.bind_password for settings in loaded.domains.values()), loaded.http.credentials]
+    secrets = [*(settings.bind_password for settings in loaded.domains.values()), *(loaded.http.credentials or ())]
     assert [secret.reveal() for secret in secrets if secret] == [MARKER, MARKER, f"prosody:{MARKER}"]
     shown = [form(thing) for form in (repr, str, "{}".format, ascii) for thing in (loaded, *secrets, loaded.domains)]
     assert MARKER not in "".join([*shown, str(vars(Provider(loaded))), tomli_w.dumps(config.masked(loaded))])
@@ -719,7 +830,7 @@ def test_secrets_show_nowhere(directory: Path) -> None:
 def test_masked_settings_are_toml(directory: Path) -> None:
     """The effective settings are written as TOML, defaults included, with stars for the secrets."""
     tree = tomllib.loads(tomli_w.dumps(config.masked(load(directory, ALL_SECRETS))))
-    assert tree["http"]["credentials"] == "***"
+    assert tree["http"]["credentials"] == ["***"]
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
     assert tree["domains"]["example.com"]["filter"] == "(uid={user})"
     assert tree["log"] == {"level": "info", "target": "stderr"}
@@ -744,6 +855,10 @@ def test_secrets_are_compared_by_their_text() -> None:
 MISTYPED = {
     "a list": domain(f'bind_password = ["{MARKER}"]'),
     "a table": domain(f'bind_password = {{ value = "{MARKER}" }}'),
+    "in place of a variable's name": domain('bind_dn = "x"', f'bind_password_env = "{MARKER}"'),
+    "in place of a variable's name in http": domain() + f'[http]\ncredentials_env = "{MARKER}"\n',
+    "among credentials": domain() + f'[http]\ncredentials = ["x:y", "{MARKER}"]\n',
+    "among credentials of other types": domain() + f'[http]\ncredentials = ["x:{MARKER}", 5]\n',
     "a list of credentials": domain() + f'[http]\ncredentials = ["{MARKER}"]\n',
     "no user before the colon": domain() + f'[http]\ncredentials = ":{MARKER}"\n',
     "no colon": domain() + f'[http]\ncredentials = "{MARKER}"\n',

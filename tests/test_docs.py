@@ -135,9 +135,12 @@ def test_every_operation_is_documented() -> None:
 
 
 @pytest.mark.parametrize("text", configurations())
-def test_configurations_in_the_documents_work(text: str, tmp_path: Path, certificates: Certificates) -> None:
+def test_configurations_in_the_documents_work(
+    text: str, tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each example of a configuration loads once its files are there."""
-    for name in set(re.findall(rf'"{DIRECTORY}([^"]+)"', text)):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for name in set(re.findall(rf'"(?:{DIRECTORY}|\$CREDENTIALS_DIRECTORY/)([^"]+)"', text)):
         content = certificates.ca.read_text() if name.endswith(".pem") else "user:secret\n"
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o600)

@@ -38,7 +38,8 @@ ALLOWED = {
     "provider": [*LEAVES, "directory"],
     "frontends": [*LEAVES, "provider", "frontends"],
     "demo": [*LEAVES, "provider", "frontends", "demo"],
-    "cli": [*LEAVES, "provider", "frontends", "demo"],
+    "doctor": [*LEAVES, "directory", "provider", "doctor"],
+    "cli": [*LEAVES, "provider", "frontends", "demo", "doctor"],
     "__main__": ["cli"],
 }
 
@@ -51,7 +52,7 @@ OWNERS = {
     "pyasn1": ["certificate"],
     "pyasn1_modules": ["certificate"],
     "dns": ["directory.srv"],
-    "click": ["cli", "demo"],
+    "click": ["cli", "demo", "doctor.report"],
     "tomli_w": ["cli"],
     "ldaptor": ["demo"],
     "twisted": ["demo"],

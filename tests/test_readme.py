@@ -245,7 +245,7 @@ def test_check(machine: Machine) -> None:
     assert status == 0
     configuration, _, answer = shown.partition("Password")
     in_effect = tomllib.loads(configuration)
-    assert in_effect["http"]["credentials"] == "***"
+    assert in_effect["http"]["credentials"] == ["***"]
     assert in_effect["domains"][DOMAIN]["bind_password"] == "***"
     assert answer.splitlines()[-1] == "accepted"
     assert str(JULIET.password) not in shown

@@ -159,6 +159,11 @@ class Connection:
         return answer
 
     @property
+    def tls(self) -> ssl.SSLSocket | None:
+        """The socket, if it speaks TLS: to ask it for its version and certificate, and for nothing else."""
+        return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+
+    @property
     def idle_for(self) -> float:
         """Seconds since the last answer."""
         return now() - self._used
@@ -373,12 +378,12 @@ def _unasked(message: wire.Message) -> str:
 def _connect(server: Server, limit: Deadline) -> socket.socket:
     """A connected socket."""
     if server.scheme == "ldapi":
-        return _connected(socket.AF_UNIX, server.host, limit.remaining())
-    addresses = _resolve(server, limit)
+        return connected(socket.AF_UNIX, server.host, limit.remaining())
+    addresses = resolve(server, limit)
     for index, (family, address) in enumerate(addresses):
         share = limit.remaining() / (len(addresses) - index)
         try:
-            sock = _connected(family, address, share)
+            sock = connected(family, address, share)
         except OSError:
             if index == len(addresses) - 1:
                 raise
@@ -397,7 +402,12 @@ def _keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _connected(family: int, address: Any, timeout: float) -> socket.socket:
+def connected(family: int, address: Any, timeout: float) -> socket.socket:
+    """A socket that is connected to an address, within so many seconds.
+
+    Raises:
+        OSError: It can't be.
+    """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout)
@@ -408,10 +418,14 @@ def _connected(family: int, address: Any, timeout: float) -> socket.socket:
     return sock
 
 
-def _resolve(server: Server, limit: Deadline) -> list[tuple[int, Any]]:
+def resolve(server: Server, limit: Deadline) -> list[tuple[int, Any]]:
     """The server's addresses, in the system's order of preference.
 
     The system's resolver can't be given a time limit, so it is waited for in a thread; one that hangs is left behind.
+
+    Raises:
+        OSError: The name does not resolve.
+        DeadlineExceeded: It was not resolved in time.
     """
     with contextlib.suppress(OSError, UnicodeError):
         return _addresses(server, socket.AI_NUMERICHOST)  # an address needs no thread

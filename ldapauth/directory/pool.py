@@ -75,7 +75,7 @@ class Pool:
 
     def __init__(self, path: str, settings: Domain) -> None:
         self._settings = settings
-        self._tls = _tls_context(path, settings)
+        self._tls = tls_context(path, settings)
         self._listed: SrvList | Sequence[Server]
         if isinstance(settings.servers, str):
             self._listed = SrvList(settings.servers.removeprefix("srv:"))
@@ -336,8 +336,12 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _tls_context(path: str, settings: Domain) -> ssl.SSLContext:
-    """Verifies certificates and their names, against the system's CAs or `ca_file`."""
+def tls_context(path: str, settings: Domain) -> ssl.SSLContext:
+    """Verifies certificates and their names, against the system's CAs or `ca_file`.
+
+    Raises:
+        ConfigurationError: A certificate or key can't be used.
+    """
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (ssl.SSLError, OSError):

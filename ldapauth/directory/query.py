@@ -186,6 +186,8 @@ class FilterTemplate:
     Attributes:
         naming: The attributes by which the filter looks for the user, with what their value must be: its equality items
             that name `{user}` and are not negated.
+        attributes: The names of all attributes that it compares, each once, apart from negated ones: what is found may
+            well lack those.
 
     Raises:
         ValueError: It does not parse, has an unknown placeholder, or does not look for `{user}` by equality.
@@ -193,6 +195,7 @@ class FilterTemplate:
 
     def __init__(self, text: str) -> None:
         self.naming: list[tuple[str, Template]] = []
+        self.attributes: list[str] = []
         try:
             root = ldap3_search.parse_filter(
                 text, None, auto_escape=False, auto_encode=False, validator=None, check_names=False
@@ -233,6 +236,8 @@ class FilterTemplate:
         for name in (attribute, node.assertion.get("matchingRule")):
             if isinstance(name, str) and not re.fullmatch(r"[A-Za-z0-9.;-]+", name):
                 raise ValueError("is not a search filter (RFC 4515): the name of an attribute or rule is not one")
+        if attribute and not negated and attribute not in self.attributes:
+            self.attributes.append(attribute)
         if node.tag == ldap3_search.MATCH_PRESENT:
             return wire.tlv(wire.PRESENT, attribute.encode())
         if node.tag == ldap3_search.MATCH_SUBSTRING:

@@ -651,3 +651,17 @@ def test_canonical_names(name: str) -> None:
 def test_names_that_are_not_canonical(name: str) -> None:
     """A name that RFC 4518 maps, normalizes or trims to another one could be another user's."""
     assert not is_canonical(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "attributes"),
+    [
+        ("(uid={user})", ["uid"]),
+        ("(&(objectClass=person)(|(uid={user})(mail={user}@{domain}))(uid=*))", ["objectClass", "uid", "mail"]),
+        ("(&(uid={user})(!(locked=TRUE))(!(|(a=1)(!(b=2)))))", ["uid"]),
+        ("(&(uid={user})(cn=a*b)(memberOf:1.2.3:=cn=x)(:dn:caseExactMatch:=x))", ["uid", "cn", "memberOf"]),
+    ],
+)
+def test_a_filter_knows_its_attributes(text: str, attributes: list[str]) -> None:
+    """A filter names the attributes that an entry must show to be found, and not those that it must lack."""
+    assert FilterTemplate(text).attributes == attributes

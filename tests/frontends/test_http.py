@@ -1,5 +1,6 @@
 """The HTTP front end: status codes, headers and bodies, asked in the same process, of a real directory."""
 
+import hmac
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -359,6 +360,29 @@ def test_odd_credentials(configured: Callable[..., Path], credentials: str) -> N
     ask = Asker(http.build(settings), {"Authorization": basic(credentials)})
     assert ask("/check_password", RIGHT).data == b"true"
     assert ask("/check_password", RIGHT, headers={"Authorization": basic(f"{credentials}x")}).status_code == 401
+
+
+def test_two_credentials(configured: Callable[..., Path]) -> None:
+    """While credentials are changed the old and the new ones are both good, and no mixture of them."""
+    settings = config.load(str(configured({"credentials": ["prosody:new", "prosodia:old"]})))
+    ask = Asker(http.build(settings), {})
+    statuses = {
+        given: ask("/check_password", RIGHT, headers={"Authorization": basic(given)}).status_code
+        for given in ("prosody:new", "prosodia:old", "prosody:old", "prosodia:new", "prosody:newprosodia:old", "", ":")
+    }
+    assert [given for given, status in statuses.items() if status == 200] == ["prosody:new", "prosodia:old"]
+    assert set(statuses.values()) == {200, 401}
+
+
+def test_every_credential_is_compared(configured: Callable[..., Path], mocker: MockerFixture) -> None:
+    """Whichever credentials are right, all are compared, so that the time that it takes does not tell them apart."""
+    settings = config.load(str(configured({"credentials": ["prosody:new", "prosody:old"]})))
+    ask = Asker(http.build(settings), {})
+    compare = mocker.spy(hmac, "compare_digest")
+    for given in ("prosody:new", "prosody:old", "prosody:none"):
+        compare.reset_mock()
+        ask("/check_password", RIGHT, headers={"Authorization": basic(given)})
+        assert compare.call_count == 2
 
 
 @pytest.mark.parametrize(

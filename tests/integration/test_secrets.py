@@ -602,7 +602,7 @@ class TestObjects:
     def test_no_serialisation(self) -> None:
         """A secret can't be written as JSON by accident, not even within the settings."""
         with pytest.raises(TypeError):
-            msgspec.json.encode(config.Http(credentials=Secret("prosody:x")))
+            msgspec.json.encode(config.Http(credentials=(Secret("prosody:x"),)))
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_repr_of_command(self, name: str) -> None:
@@ -623,7 +623,8 @@ TABLE = {"servers": ["ldap://localhost"], "base_dn": "dc=example,dc=com"}
 S = secret("mistake")
 MISTAKES: dict[str, str] = {
     "credentials without a colon": f'[http]\ncredentials = "{S}"',
-    "credentials in a list": f'[http]\ncredentials = ["prosody:{S}"]',
+    "credentials in a list of lists": f'[http]\ncredentials = [["prosody:{S}"]]',
+    "a list of credentials and open": f'[http]\ncredentials = ["x:{S}", "y:{S}"]\ninsecure_open = true',
     "credentials in a table": f'[http]\ncredentials = {{prosody = "{S}"}}',
     "credentials and open": f'[http]\ncredentials = "prosody:{S}"\ninsecure_open = true',
     "credentials twice": f'[http]\ncredentials = "prosody:{S}"\ncredentials = "prosody:{S}"',

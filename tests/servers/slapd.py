@@ -59,6 +59,8 @@ class Slapd(Daemon):
         anonymous_read: bool = False,
         hidden: bool = False,
         extra_ldif: str = "",
+        indexes: str = "objectClass,uid,mail",
+        rules: str = "",
         loglevel: str = "none",
     ) -> None:
         """Prepares a server; nothing runs yet.
@@ -70,6 +72,8 @@ class Slapd(Daemon):
             anonymous_read: Whether everybody may read entries, though not passwords.
             hidden: Whether people may not even read their own entries.
             extra_ldif: More entries to begin with.
+            indexes: The attributes that are indexed for equality.
+            rules: Lines of slapd.conf that come before the usual access rules: `access` or `limits`.
             loglevel: What `log` has: `none` for urgent messages only, `stats` for each operation.
 
         Raises:
@@ -78,7 +82,9 @@ class Slapd(Daemon):
         super().__init__("slapd")
         self._program = find_program("slapd", INSTALL_COMMAND)
         find_program("ldapwhoami", INSTALL_COMMAND)
-        self._settings = slapd_config.Settings(certificate, client_ca, ppolicy, anonymous_read, hidden, extra_ldif)
+        self._settings = slapd_config.Settings(
+            certificate, client_ca, ppolicy, anonymous_read, hidden, extra_ldif, indexes, rules
+        )
         self._loglevel = loglevel
         self.port = free_port()
         self.ldaps_port = free_port() if certificate is not None else None

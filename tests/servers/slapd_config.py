@@ -43,7 +43,8 @@ directory "{directory}/data"
 maxsize 67108864
 # The data need not outlive a power cut, and the tests need not wait for the disk.
 dbnosync
-index objectClass,uid,mail eq
+index {indexes} eq
+{rules}
 """
 
 # As a company has them. The service account sets passwords, yet cannot read them; nobody but the root DN can.
@@ -81,6 +82,8 @@ class Settings:
     anonymous_read: bool = False
     hidden: bool = False
     extra_ldif: str = ""
+    indexes: str = "objectClass,uid,mail"
+    rules: str = ""
 
 
 def configuration(directory: Path, settings: Settings) -> str:
@@ -102,6 +105,8 @@ def configuration(directory: Path, settings: Settings) -> str:
         policy=POLICY_DN,
         selves="none" if settings.hidden else "read",
         others="read" if settings.anonymous_read else "none",
+        indexes=settings.indexes,
+        rules=settings.rules,
         tls=_tls(settings),
     )
 

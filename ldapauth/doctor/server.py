@@ -1,0 +1,80 @@
+"""A server's root DSE, parsed: who made it, what it offers, what time it is there. Source: RFC 4512 5.1."""
+
+import dataclasses
+import enum
+
+from ldapauth.directory import wire
+from ldapauth.directory.password import ACTIVE_DIRECTORY
+
+ATTRIBUTES = (
+    "objectClass",
+    "vendorName",
+    "vendorVersion",
+    "namingContexts",
+    "schemaNamingContext",
+    "supportedExtension",
+    "supportedControl",
+    "supportedCapabilities",
+    "currentTime",
+)
+"""What is asked for."""
+
+
+class Vendor(enum.Enum):
+    """Who made a server, as far as that makes a difference to what it can be asked."""
+
+    OPENLDAP = enum.auto()
+    DS389 = enum.auto()
+    ACTIVE_DIRECTORY = enum.auto()
+    OTHER = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RootDse:
+    """What the root DSE says.
+
+    Attributes:
+        vendor: Who made the server.
+        name: Who made it, in its own words; empty if it does not say.
+        offered: The OIDs of the extended operations, controls and capabilities that it offers.
+        contexts: The DNs below which it has entries.
+        schema: The DN of an Active Directory's schema.
+        time: Its clock, if it shows it.
+    """
+
+    vendor: Vendor
+    name: str
+    offered: frozenset[str]
+    contexts: tuple[str, ...]
+    schema: str
+    time: str
+
+
+def parsed(entry: wire.Entry) -> RootDse:
+    """The root DSE, from its entry."""
+    lists = ("supportedExtension", "supportedControl", "supportedCapabilities")
+    offered = frozenset(value for name in lists for value in values_of(entry, name))
+    name = " ".join(filter(None, (first_of(entry, "vendorName"), first_of(entry, "vendorVersion"))))
+    vendor = Vendor.OTHER
+    if ACTIVE_DIRECTORY in offered:
+        vendor = Vendor.ACTIVE_DIRECTORY
+    elif name.startswith("389 "):
+        vendor = Vendor.DS389
+    elif "OpenLDAProotDSE" in values_of(entry, "objectClass"):
+        vendor = Vendor.OPENLDAP
+    contexts = tuple(values_of(entry, "namingContexts"))
+    return RootDse(
+        vendor, name, offered, contexts, first_of(entry, "schemaNamingContext"), first_of(entry, "currentTime")
+    )
+
+
+def first_of(entry: wire.Entry, attribute: str) -> str:
+    """The first value of an attribute as text; empty if there is none. Names of attributes have no case."""
+    values = values_of(entry, attribute)
+    return values[0] if values else ""
+
+
+def values_of(entry: wire.Entry, attribute: str) -> list[str]:
+    """The values of an attribute as texts."""
+    found = [values for name, values in entry.attributes.items() if name.lower() == attribute.lower()]
+    return [value.decode("utf-8", "replace") for values in found for value in values]
