@@ -7,6 +7,8 @@ import pytest
 
 from tests import configuration
 from tests.servers.certificates import CertificateAuthority, Certificates
+from tests.servers.ds389 import Ds389
+from tests.servers.samba import Samba
 from tests.servers.slapd import Slapd
 
 
@@ -20,6 +22,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def slapd() -> Iterator[Slapd]:
     """A private slapd with people in it, one a test module."""
     with Slapd() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samba]:
+    """An Active Directory with people in it, one for all tests: they leave it as it was, or use people of their own."""
+    with Samba(CertificateAuthority(tmp_path_factory.mktemp("samba"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ds389(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ds389]:
+    """A 389 Directory Server with people in it, one for all tests: likewise."""
+    with Ds389(CertificateAuthority(tmp_path_factory.mktemp("ds389"))) as server:
         yield server
 
 

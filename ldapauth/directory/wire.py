@@ -104,10 +104,10 @@ def _integer(value: int, tag: int = _INTEGER) -> bytes:
     return tlv(tag, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
-def bind_request(message_id: int, dn: bytes, password: bytes) -> bytes:
-    """A simple bind of LDAP version 3. Source: RFC 4511 4.2."""
+def bind_request(message_id: int, dn: bytes, password: bytes, controls: bytes = b"") -> bytes:
+    """A simple bind of LDAP version 3, with request controls that are encoded already. Source: RFC 4511 4.1.11, 4.2."""
     content = _integer(3) + tlv(_OCTETS, dn) + tlv(_SIMPLE, password)
-    return tlv(_SEQUENCE, _integer(message_id) + tlv(_BIND_REQUEST, content))
+    return tlv(_SEQUENCE, _integer(message_id) + tlv(_BIND_REQUEST, content) + controls)
 
 
 def search_request(message_id: int, query: "Search", search_filter: bytes) -> bytes:
