@@ -85,8 +85,10 @@ class Connection:
             raise connection._failed(error) from None
         return connection
 
-    def bind(self, dn: str, password: str, deadline: Deadline) -> wire.Result:
+    def bind(self, dn: str, password: str, deadline: Deadline, controls: bytes = b"") -> wire.Result:
         """A simple bind; the password goes out as UTF-8, unprepared: the XMPP server has prepared it already.
+
+        Request controls are given encoded, see `wire.bind_request`.
 
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
@@ -94,7 +96,8 @@ class Connection:
         # surrogateescape: a DN goes back to the server byte for byte as it came, valid UTF-8 or not
         encoded = dn.encode("utf-8", "surrogateescape")
         try:
-            message = self._ask(wire.bind_request(self._next_id(), encoded, password.encode()), deadline)
+            request = wire.bind_request(self._next_id(), encoded, password.encode(), controls)
+            message = self._ask(request, deadline)
             result = _end_of("bind", message)
         except _FAILURES as error:
             raise self._failed(error) from None
