@@ -103,6 +103,11 @@ class Ds389(Daemon):
         """Returns how many wrong passwords in a row are counted against an account."""
         return int(self.entry(dn, "passwordRetryCount").get("passwordRetryCount", [b"0"])[0])
 
+    def unlock(self, dn: str) -> None:
+        """Lets an account that wrong passwords have locked start anew, as the administrator does."""
+        for name in self.entry(dn, "passwordRetryCount", "accountUnlockTime"):
+            self.modify_ldif(f"dn: {dn}\nchangetype: modify\ndelete: {name}\n")
+
     def start(self) -> None:
         """Starts the server and returns when it is ready, the first time with its policies."""
         fresh = self._temporary is None

@@ -190,6 +190,10 @@ class Samba(Daemon):
         """Returns how many wrong passwords in a row are counted against an account."""
         return int(self.entry(dn, "badPwdCount").get("badPwdCount", [b"0"])[0])
 
+    def unlock(self, dn: str) -> None:
+        """Lets an account that wrong passwords have locked start anew, as the administrator does."""
+        self.modify_ldif(f"dn: {dn}\nchangetype: modify\nreplace: lockoutTime\nlockoutTime: 0\n")
+
     @property
     def _configuration_file(self) -> Path:
         return self.directory / "smb.conf"
@@ -240,6 +244,7 @@ class Samba(Daemon):
         self._samba_tool("dsacl", "set", f"--objectdn={PEOPLE_DN}", f"--sddl={''.join(_RIGHTS).format(sid=sid)}")
 
     def _command(self) -> Sequence[str]:
+        # One process: Samba writes over its environment, by which others would be found and ended.
         return [
             self._program, "--foreground", "--no-process-group", "--model=single", "--debug-stdout",
             f"--configfile={self._configuration_file}",

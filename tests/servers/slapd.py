@@ -112,6 +112,11 @@ class Slapd(Daemon):
         """Returns how many wrong passwords in a row the policy remembers of an account."""
         return len(self.entry(dn, "pwdFailureTime").get("pwdFailureTime", []))
 
+    def unlock(self, dn: str) -> None:
+        """Lets an account that wrong passwords have locked start anew, as the administrator does."""
+        if self.entry(dn, "pwdAccountLockedTime"):
+            self.modify_ldif(f"dn: {dn}\nchangetype: modify\ndelete: pwdAccountLockedTime\n")
+
     def can_bind(self, dn: str, password: str | bytes) -> bool:
         """Says whether slapd accepts a password.
 
