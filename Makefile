@@ -1,17 +1,21 @@
-# `make demo` tries it out, `make test` runs the tests, `make check` is what a change must pass.
+# `make demo` tries it out, `make test` runs the tests, `make test-all` those with Active Directory and 389 DS as well,
+# `make check` is what a change must pass.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint servers bench clean
+.PHONY: demo test test-all check lint servers all-servers bench clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/ldapauth demo
 
 test: $(VENV)/test.installed servers
+	$(BIN)/pytest -m "not samba and not ds389"
+
+test-all: $(VENV)/test.installed all-servers
 	$(BIN)/pytest
 
-check: lint test
+check: lint test-all
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check
@@ -24,6 +28,10 @@ bench: $(VENV)/test.installed
 
 servers:
 	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty openssl
+
+all-servers: servers
+	sh tests/servers/install.sh samba samba-ad-dc samba-ad-provision samba-dsdb-modules winbind ldb-tools \
+	    389-ds-base libnss3-tools
 
 # A Python without its own `python3.11` name will do, if it is 3.11 or later.
 $(VENV)/bin/python:

@@ -67,7 +67,7 @@ def check(path: str | None, jid: str) -> None:
     if verdict.reason:
         click.echo(f"refused: {verdict.reason.sentence}")
         sys.exit(_REFUSED)
-    click.echo("accepted")
+    click.echo(f"accepted: {verdict.notice}" if verdict.notice else "accepted")
 
 
 @main.command("config")
@@ -81,6 +81,9 @@ def show_config(path: str | None) -> None:
     if settings.http.credentials is None and not settings.http.insecure_open:
         click.echo("note: without http.credentials the app does not start; the helpers do", err=True)
     click.echo(f"# {config.locate(path)}: no mistakes. What follows is in effect; no server was asked.")
+    for name, domain in settings.domains.items():
+        if left := config.left_to_directory(domain):
+            click.echo(f"# {config.domain_path(name)}: as is usual in the directory that answers: {', '.join(left)}.")
     click.echo(tomli_w.dumps(config.masked(settings)), nl=False)
 
 

@@ -2,7 +2,7 @@
 
 Owns what the settings are called, their types and defaults, and every check that needs no directory and no library of
 the directory's. What a filter or a DN template means is checked where it is used (`directory/query.py`), with the same
-`ConfigurationError`. Imports nothing of ours but the errors.
+`ConfigurationError`. Imports nothing of ours but the errors, and the kinds of directory with their defaults.
 """
 
 import difflib
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from .errors import ConfigurationError
+from .kinds import KINDS, Named, Way
 
 DEFAULT_PATH = "/etc/ldapauth.toml"
 PATH_VARIABLE = "LDAPAUTH_CONFIG"
@@ -146,16 +147,19 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One virtual host's directory: `[domains."…"]`; docs/configuration.md has every key's meaning."""
 
     servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | str
+    directory: Literal["auto"] | Named = "auto"
     bind_dn: NonEmpty | None = None
     bind_password: Secret | None = None
     bind_password_file: NonEmpty | None = None
     bind_password_env: NonEmpty | None = None
     base_dn: str | None = None
     scope: Literal["sub", "one", "base"] = "sub"
-    filter: NonEmpty = "(uid={user})"
+    filter: NonEmpty | None = None
     user_dn: NonEmpty | None = None
     operations: tuple[Operation, ...] = ("check_password", "user_exists")
-    password_change: Literal["auto", "modify", "extended"] = "auto"  # noqa: S105 - the name of a way, not a password
+    inactive: str | None = None
+    must_change: Literal["refuse", "accept"] = "refuse"
+    password_change: Literal["auto"] | Way = "auto"  # noqa: S105 - the name of a way, not a password
     register: Register = Register()
     start_tls: bool = False
     ca_file: NonEmpty | None = None
@@ -354,7 +358,7 @@ class _Reader:
         if domain.client_key is not None and domain.client_cert is None:
             self._problems.append(f"{path}.client_key: needs client_cert")
         self._problems += [f"{path}.{problem}" for problem in (*_binding(domain), *_searching(domain), *_wire(domain))]
-        return domain
+        return _with_defaults_of_kind(domain)
 
     def _text(self, struct: msgspec.Struct, path: str, key: str) -> str | None:
         """What stands where `key`_file or `key`_env says; None if neither is given, or that is a problem."""
@@ -427,6 +431,30 @@ class _Reader:
         """Notes that a file with a secret in it can be read by every user of the machine."""
         if file.stat().st_mode & stat.S_IROTH:
             self._warnings.append(f"{file}: holds a secret and may be read by every user: chmod o-rwx")
+
+
+def _with_defaults_of_kind(domain: Domain) -> Domain:
+    """The domain with what is usual in its kind of directory, where the kind is given and nothing else is said."""
+    if domain.directory == "auto":
+        return domain
+    kind, usual = KINDS[domain.directory], {}
+    if domain.filter is None and domain.user_dn is None:
+        usual["filter"] = kind.filter
+    if domain.password_change == "auto" and kind.way:  # noqa: S105 - the name of a way, not a password
+        usual["password_change"] = kind.way
+    if domain.inactive is None and kind.inactive:
+        usual["inactive"] = kind.inactive
+    return msgspec.structs.replace(domain, **usual)
+
+
+def left_to_directory(domain: Domain) -> list[str]:
+    """The settings that only the directory can decide, once it is asked what kind it is."""
+    left = {
+        "filter": domain.filter is None and domain.user_dn is None,
+        "inactive": domain.inactive is None,
+        "password_change": domain.password_change == "auto",  # noqa: S105 - the name of a way, not a password
+    }
+    return [name for name, is_left in left.items() if is_left]
 
 
 def _binding(domain: Domain) -> Iterator[str]:

@@ -197,6 +197,8 @@ class Provider:
             if isinstance(outcome, Verdict) and outcome.reason:
                 verdict, reason = "refused", outcome.reason.value
                 level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
+            if isinstance(outcome, Verdict):
+                detail = outcome.notice
         except OperationOff:
             verdict, reason = "refused", "operation-off"
             raise

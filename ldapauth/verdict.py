@@ -17,6 +17,13 @@ class Reason(enum.Enum):
     AMBIGUOUS = "ambiguous"
     OTHER_NAME = "other-name"
     IMPOSSIBLE_NAME = "impossible-name"
+    PASSWORD_EXPIRED = "password-expired"  # noqa: S105 - likewise
+    MUST_CHANGE = "must-change"
+    LOCKED = "locked"
+    DISABLED = "disabled"
+    ACCOUNT_EXPIRED = "account-expired"
+    NOT_AT_THIS_TIME = "not-at-this-time"
+    NOT_FROM_HERE = "not-from-here"
     NOT_PERMITTED = "not-permitted"
     NO_SUCH_CERTIFICATE = "no-such-certificate"
     UNKNOWN_DOMAIN = "unknown-domain"
@@ -34,6 +41,13 @@ _SENTENCES = {
     Reason.AMBIGUOUS: "more than one entry matches the name",
     Reason.OTHER_NAME: "the entry that matches has another name, alike only to the directory's way of comparing",
     Reason.IMPOSSIBLE_NAME: "no user can have this name",
+    Reason.PASSWORD_EXPIRED: "the password is right, and has expired",
+    Reason.MUST_CHANGE: "the password is right, and must be changed before the account may do anything else",
+    Reason.LOCKED: "the account is locked, as a rule because of wrong passwords, and so no password is right",
+    Reason.DISABLED: "the account is switched off in the directory",
+    Reason.ACCOUNT_EXPIRED: "the account has expired in the directory",
+    Reason.NOT_AT_THIS_TIME: "the password is right, and the account may not log in at this time",
+    Reason.NOT_FROM_HERE: "the password is right, and the account may log in from certain machines only",
     Reason.NOT_PERMITTED: "the directory does not let this account log in, whatever the password",
     Reason.NO_SUCH_CERTIFICATE: "the certificate is not one of the user's, or not valid today",
     Reason.UNKNOWN_DOMAIN: "no such domain is configured",
@@ -45,9 +59,14 @@ class Verdict:
     """Accepted, or refused with a reason.
 
     There is no truth value: `if verdict:` would be true for a refusal too, so ask for `verdict.accepted`.
+
+    Attributes:
+        reason: Why it is refused.
+        notice: What an operator may want to know of an accepted one, as a sentence: the password will soon expire.
     """
 
     reason: Reason | None = None
+    notice: str = ""
 
     @property
     def accepted(self) -> bool:

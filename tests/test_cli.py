@@ -1,6 +1,7 @@
 """The command `ldapauth` as it is typed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -43,6 +44,28 @@ def test_config_shows_what_is_in_effect(config_file: Path, slapd: Slapd) -> None
     assert outcome.exit_code == 0
     assert "connect_timeout = 2.0" in outcome.output
     assert slapd.service_password not in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"filter": None}, "filter, inactive, password_change"),
+        ({"password_change": "modify"}, "inactive"),
+        ({"directory": "openldap", "filter": None}, ""),
+    ],
+    ids=["auto", "little left", "named"],
+)
+def test_config_says_what_it_leaves_to_the_directory(
+    slapd: Slapd, tmp_path: Path, changes: dict[str, Any], left: str
+) -> None:
+    """What only a server can decide is named, and no server is asked; with the kind named, all is shown."""
+    servers = ["ldaps://nowhere.invalid"]
+    file = configuration.write(tmp_path, configuration.domain_table(slapd, servers=servers, **changes))
+    outcome = CliRunner().invoke(main, ["--config", str(file), "config"])
+    assert outcome.exit_code == 0
+    line = f'# domains."example.com": as is usual in the directory that answers: {left}.'
+    assert (line in outcome.output) == bool(left)
+    assert ("as is usual" in outcome.output) == bool(left)
 
 
 def test_mistakes_are_lines_and_status_2(tmp_path: Path) -> None:

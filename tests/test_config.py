@@ -96,12 +96,12 @@ SHAPES = {
         domain() + '[domains."EXAMPLE.com"]\nservers = ["ldaps://x"]\nbase_dn = ""\n',
         ['domains."EXAMPLE.com": given twice'],
     ),
-    "a number for a text": (domain("filter = 5"), [f"{D}.filter: expected `str`, got `int`"]),
+    "a number for a text": (domain("filter = 5"), [f"{D}.filter: expected `str | null`, got `int`"]),
     "a number for a text that may be left out": (
         domain("bind_dn = 5"),
         [f"{D}.bind_dn: expected `str | null`, got `int`"],
     ),
-    "a date for a text": (domain("filter = 2026-01-01"), [f"{D}.filter: expected `str`, got `date`"]),
+    "a date for a text": (domain("filter = 2026-01-01"), [f"{D}.filter: expected `str | null`, got `date`"]),
     "a text for a truth value": (domain('start_tls = "yes"'), [f"{D}.start_tls: expected `bool`, got `str`"]),
     "a number for a truth value": (domain("start_tls = 1"), [f"{D}.start_tls: expected `bool`, got `int`"]),
     "a text for a list": (
@@ -128,8 +128,16 @@ SHAPES = {
     "wrong scope": (domain('scope = "subtree"'), [f'{D}.scope: expected one of "sub", "one", "base"']),
     "wrong operation": (domain('operations = ["user_exists", "login"]'), [f"{D}.operations[1]: {OPERATIONS}"]),
     "wrong way": (
-        domain('password_change = "ad"'),
-        [f'{D}.password_change: expected one of "auto", "modify", "extended"'],
+        domain('password_change = "unicodePwd"'),
+        [f'{D}.password_change: expected one of "auto", "modify", "extended", "ad"'],
+    ),
+    "wrong kind": (
+        domain('directory = "ad"'),
+        [f'{D}.directory: expected one of "auto", "active-directory", "389ds", "freeipa", "openldap"'],
+    ),
+    "wrong answer to who must change": (
+        domain('must_change = "yes"'),
+        [f'{D}.must_change: expected one of "refuse", "accept"'],
     ),
     "wrong level": (
         domain() + '[log]\nlevel = "INFO"\n',
@@ -664,7 +672,8 @@ def test_the_defaults(directory: Path) -> None:
     settings = loaded.domains["example.com"]
     assert settings == Domain(servers=("ldaps://ldap.example.com",), base_dn="dc=example,dc=com")
     assert settings.operations == ("check_password", "user_exists")
-    assert (settings.filter, settings.scope, settings.password_change) == ("(uid={user})", "sub", "auto")
+    assert (settings.directory, settings.filter, settings.password_change) == ("auto", None, "auto")
+    assert (settings.scope, settings.inactive, settings.must_change) == ("sub", None, "refuse")
     assert (settings.deadline, settings.connect_timeout) == (4.0, 2.0)
     assert [settings.start_tls, settings.insecure_plaintext, settings.insecure_skip_verify] == [False] * 3
     assert {loaded.http.deadline, loaded.generic.deadline, loaded.ejabberd.deadline} == {4.0}
@@ -827,12 +836,39 @@ def test_secrets_show_nowhere(directory: Path) -> None:
     assert MARKER not in "".join([*shown, str(vars(Provider(loaded))), tomli_w.dumps(config.masked(loaded))])
 
 
+KINDS_OF_DIRECTORY = ["active-directory", "389ds", "freeipa", "openldap"]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_DIRECTORY)
+def test_the_kind_of_directory_fills_in_what_is_left_out(directory: Path, kind: str) -> None:
+    """With a kind that is named, nothing is left to be asked of a server, and what is in effect can be shown."""
+    loaded = load(directory, domain(f'directory = "{kind}"')).domains["example.com"]
+    assert config.left_to_directory(loaded) == []
+    assert "{user}" in str(loaded.filter)
+    assert loaded.inactive
+    assert loaded.password_change != "auto"
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_DIRECTORY)
+def test_what_is_given_stands_against_the_kind(directory: Path, kind: str) -> None:
+    """Each default of a kind of directory gives way to the configuration, an empty filter of the inactive included."""
+    text = domain(f'directory = "{kind}"', 'filter = "(cn={user})"', 'inactive = ""', 'password_change = "modify"')
+    loaded = load(directory, text).domains["example.com"]
+    assert (loaded.filter, loaded.inactive, loaded.password_change) == ("(cn={user})", "", "modify")
+
+
+def test_the_kind_gives_no_filter_beside_a_dn(directory: Path) -> None:
+    """With a DN template there is no search, and so no filter, in whatever kind of directory."""
+    text = domain('directory = "openldap"', 'user_dn = "uid={user},dc=x"')
+    assert load(directory, text).domains["example.com"].filter is None
+
+
 def test_masked_settings_are_toml(directory: Path) -> None:
     """The effective settings are written as TOML, defaults included, with stars for the secrets."""
     tree = tomllib.loads(tomli_w.dumps(config.masked(load(directory, ALL_SECRETS))))
     assert tree["http"]["credentials"] == ["***"]
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
-    assert tree["domains"]["example.com"]["filter"] == "(uid={user})"
+    assert tree["domains"]["example.com"]["scope"] == "sub"
     assert tree["log"] == {"level": "info", "target": "stderr"}
     assert set(tree) == {"http", "generic", "ejabberd", "log", "domains"}
 

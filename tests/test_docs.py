@@ -115,7 +115,7 @@ def test_the_reference_has_the_choices(name: str) -> None:
     """Where only certain texts are allowed, the reference names them and no others."""
     hints = get_type_hints(SECTIONS[name])
     for key, (kind, *_) in rows(f"`[{name}]`").items():
-        assert (key, sorted(re.findall(r'`"(\w+)"`', kind))) == (key, sorted(choices(hints[key])))
+        assert (key, sorted(re.findall(r'`"([\w-]+)"`', kind))) == (key, sorted(choices(hints[key])))
 
 
 def test_the_tables_are_all_of_the_configuration() -> None:

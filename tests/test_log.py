@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,18 +62,6 @@ def parse(line: str) -> dict[str, str]:
         fields[name] = json.loads(value) if value.startswith('"') else value
         position = match.end()
     return fields
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Puts the loggers back as they were, and closes what a test has opened."""
-    root = logging.getLogger(log.ROOT)
-    before = (root.handlers[:], root.level, root.propagate, logging.raiseExceptions)
-    yield
-    for handler in root.handlers:
-        if handler not in before[0]:
-            handler.close()
-    root.handlers[:], root.level, root.propagate, logging.raiseExceptions = before
 
 
 @pytest.fixture

@@ -8,18 +8,21 @@ Everything raises `DirectoryUnavailable` when no server gave an answer that can 
 
 import contextlib
 import math
+import time
 from typing import Any
 
 from ldapauth.config import Domain, domain_path
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavailable
-from ldapauth.verdict import ACCEPTED, Reason, Verdict
+from ldapauth.kinds import KINDS, Way
+from ldapauth.verdict import Reason, Verdict
 
-from . import wire
+from . import policy, refusal, wire
+from .auto import Auto
 from .connection import Connection
-from .password import PasswordChange, check, demand_plain, replace
+from .password import POLICY, check, demand_plain, demand_private, replace
 from .pool import Pool
-from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named
+from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named, timed_filter
 
 __all__ = ["Directory", "User"]
 
@@ -31,10 +34,7 @@ _SIZE_LIMIT = 2  # entries: two are as ambiguous as a thousand
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
 
 # RFC 4511 appendix A.2
-_SUCCESS, _SIZE_LIMIT_EXCEEDED, _REFERRAL, _NO_SUCH_OBJECT, _INVALID_DN, _INVALID_CREDENTIALS = 0, 4, 10, 32, 34, 49
-# The account, not the server, is the reason: constraintViolation (389 DS: too many wrong passwords),
-# inappropriateAuthentication (an entry without a password), insufficientAccessRights, unwillingToPerform (inactive).
-_NOT_PERMITTED = {19, 48, 50, 53}
+_SUCCESS, _SIZE_LIMIT_EXCEEDED, _REFERRAL, _NO_SUCH_OBJECT, _INVALID_DN = 0, 4, 10, 32, 34
 
 
 class Directory:
@@ -53,15 +53,17 @@ class Directory:
         parse = _Templates(domain_path(name))
         self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
         self._user_dn = parse.dn("user_dn", settings.user_dn) if settings.user_dn is not None else None
-        self._filter = parse.filter("filter", settings.filter) if self._user_dn is None else None
-        self._new_dn = self._user_dn or parse.below("uid={user}", settings.base_dn or "")
+        self._filter = parse.filter("filter", settings.filter) if settings.filter is not None else None
+        naming = "uid" if settings.directory == "auto" else KINDS[settings.directory].naming
+        self._new_dn = self._user_dn or parse.below(f"{naming}={{user}}", settings.base_dn or "")
         if settings.register.dn is not None:
             self._new_dn = parse.dn("register.dn", settings.register.dn)
         self._new_attributes = {
             key: parse.text(f"register.attributes.{key}", value) for key, value in settings.register.attributes.items()
         }
+        parse.timed("inactive", settings.inactive)
         parse.done()
-        self._password = PasswordChange(settings.password_change)
+        self._auto = Auto(settings)
         self._known = _KnownNames(settings.dn_cache_ttl)
         self._queries: dict[tuple[str, ...], wire.Search] = {}
         self._time_limit = math.ceil(settings.deadline)  # a courtesy to the server; our own limit is exact
@@ -101,14 +103,19 @@ class Directory:
     def verify(self, dn: str, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets this DN bind with the password, which must not be empty."""
         return self._pool.verify(
-            lambda connection, limit: _bind_verdict(connection, connection.bind(dn, password, limit)), deadline
+            lambda connection, limit: self._verdict(connection, self._bind(connection, dn, password, limit)), deadline
         )
 
     def certificates(self, user: User, deadline: Deadline) -> list[bytes] | Reason:
-        """The user's certificates in DER form, or why there is no such user."""
+        """The user's certificates in DER form, or why there is no such user, or none that may log in.
+
+        Nothing binds with a certificate, so the directory is asked whether the account may be used.
+        """
         entry = self._find(user, (CERTIFICATE,), deadline)
         if isinstance(entry, Reason):
             return entry
+        if self._pool.read(lambda connection, limit: self._is_inactive(connection, user, entry.dn, limit), deadline):
+            return Reason.NOT_PERMITTED
         # Some servers return the attribute without its option.
         return [value for name, values in entry.attributes.items() if _is_certificate(name) for value in values]
 
@@ -118,8 +125,8 @@ class Directory:
         Raises:
             ChangeRefused: The directory does not do it.
         """
-        way = self._pool.read(self._password.chosen, deadline)
-        self._pool.change(lambda connection, limit: replace(connection, way, dn, password, limit), deadline)
+        way = self._pool.read(self._auto.password_change, deadline)
+        self._pool.change(lambda connection, limit: self._replace(connection, way, dn, password, limit), deadline)
 
     def add(self, user: User, password: str, deadline: Deadline) -> None:
         """Makes an entry with the password. Where the password is refused, no entry stays behind.
@@ -130,19 +137,21 @@ class Directory:
         dn = self._new_dn.fill(user)
         attributes: dict[str, Any] = {"objectClass": list(self._settings.register.object_classes)}
         attributes |= {key: template.fill(user).encode() for key, template in self._new_attributes.items()}
-        way = self._pool.read(self._password.chosen, deadline)
+        way = self._pool.read(self._auto.password_change, deadline)
         demand_plain(way, password)
         if way == "modify":
             attributes["userPassword"] = password.encode()
 
         def make(connection: Connection, limit: Deadline) -> None:
-            check(connection, connection.rare(lambda ldap: ldap.add(dn, attributes=attributes)[1], limit), password)
+            demand_private(connection, way, start_tls=self._settings.start_tls)
+            done = connection.rare(lambda ldap: ldap.add(dn, attributes=attributes, controls=[POLICY])[1], limit)
+            check(connection, done, password=True)
 
         self._pool.change(make, deadline)
         if way == "modify":
             return
         try:
-            self._pool.change(lambda connection, limit: replace(connection, way, dn, password, limit), deadline)
+            self._pool.change(lambda connection, limit: self._replace(connection, way, dn, password, limit), deadline)
         except BaseException:
             # Without a password nobody can log in with it, so what can't be undone is only untidy.
             with contextlib.suppress(ChangeRefused, DirectoryUnavailable):
@@ -161,6 +170,36 @@ class Directory:
 
         self._pool.change(remove, deadline)
 
+    def _replace(self, connection: Connection, way: Way, dn: str, password: str, deadline: Deadline) -> None:
+        demand_private(connection, way, start_tls=self._settings.start_tls)
+        replace(connection, way, dn, password, deadline)
+
+    def _bind(self, connection: Connection, dn: str, password: str, deadline: Deadline) -> wire.Result:
+        """Binds as a user; the server is to say what its password policy has to say."""
+        return connection.bind(dn, password, deadline, policy.REQUEST)
+
+    def _verdict(self, connection: Connection, result: wire.Result) -> Verdict:
+        """What the answer to a user's bind means."""
+        verdict = refusal.verdict(result, accept_must_change=self._settings.must_change == "accept")
+        if verdict is None:
+            raise DirectoryUnavailable(
+                f"{connection.server}: the user's bind was not answered ({refusal.detail(result)})"
+            )
+        return verdict
+
+    def _is_inactive(self, connection: Connection, user: User, dn: str, deadline: Deadline) -> bool:
+        """Whether the account may not be used, however its owner has proved who it is."""
+        text = self._auto.inactive(connection, deadline)
+        if not text:
+            return False
+        query = wire.Search(wire.encoded_dn(dn), "base", ("1.1",), 1, self._time_limit)
+        entries, result = connection.search(query, timed_filter(text, time.time()).encode(user), deadline)
+        if result.code != _SUCCESS:
+            raise DirectoryUnavailable(
+                f"{connection.server}: whether the account may be used can't be asked ({_said(result)})"
+            )
+        return bool(entries)
+
     def _find(self, user: User, more: tuple[str, ...], deadline: Deadline) -> wire.Entry | Reason:
         template = self._user_dn
         if template is not None:
@@ -173,9 +212,10 @@ class Directory:
         self, connection: Connection, user: User, more: tuple[str, ...], deadline: Deadline
     ) -> wire.Entry | Reason:
         """The one entry that the filter finds and that is named so."""
-        assert self._filter is not None  # noqa: S101 - for the type checker: without user_dn there is a filter
-        sole = None if more else self._filter.sole_attribute(user)
-        entries, result = connection.search(self._query(user, more), self._filter.encode(user), deadline, sole)
+        template = self._filter or self._auto.filter(connection, deadline)
+        sole = None if more else template.sole_attribute(user)
+        query = self._query(user, template.naming, more)
+        entries, result = connection.search(query, template.encode(user), deadline, sole)
         if result is wire.AS_EXPECTED:
             return entries[0]
         if result.code == _NO_SUCH_OBJECT and not self._base.constant:
@@ -192,14 +232,13 @@ class Directory:
             raise DirectoryUnavailable(f"{connection.server}: the search failed ({_said(result)})")
         if not entries:
             return Reason.NO_SUCH_USER
-        return _named(connection, user, self._filter.naming, entries[0], more)
+        return _named(connection, user, template.naming, entries[0], more)
 
-    def _query(self, user: User, more: tuple[str, ...]) -> wire.Search:
+    def _query(self, user: User, naming: list[tuple[str, Template]], more: tuple[str, ...]) -> wire.Search:
         """The search around the filter, encoded once for all users where the base DN is the same for all."""
         query = self._queries.get(more)
         if query is None:
-            assert self._filter is not None  # noqa: S101 - as above
-            names = (*_names(self._filter.naming), *more)
+            names = (*_names(naming), *more)
             base = self._base.fill(user).encode()
             query = wire.Search(base, self._settings.scope, names, _SIZE_LIMIT, self._time_limit)
             if self._base.constant:
@@ -226,9 +265,12 @@ class Directory:
 
         Where the user may not read the own entry, only names that no directory takes for another's are accepted.
         """
-        verdict = _bind_verdict(connection, connection.bind(template.fill(user), password, deadline))
+        result = self._bind(connection, template.fill(user), password, deadline)
+        verdict = self._verdict(connection, result)
         if not verdict.accepted:
             return verdict
+        if result.code != _SUCCESS:  # Active Directory lets nobody in who must change it, so nothing can be read
+            return Verdict(Reason.MUST_CHANGE)
         found: wire.Entry | Reason
         try:
             found = self._read(connection, template, user, (), deadline)
@@ -298,6 +340,14 @@ class _Templates:
             self._problems.append(f"{self._path}.{key}: {error}")
             return None
 
+    def timed(self, key: str, text: str | None) -> None:
+        """A filter that is made anew for each moment, and only tried here."""
+        try:
+            if text:
+                timed_filter(text, 0)
+        except ValueError as error:
+            self._problems.append(f"{self._path}.{key}: {error}")
+
     def text(self, key: str, text: str) -> Template:
         """A text template; an empty one in place of a wrong one."""
         try:
@@ -310,20 +360,6 @@ class _Templates:
         """Raises what was collected."""
         if self._problems:
             raise ConfigurationError(*self._problems)
-
-
-def _bind_verdict(connection: Connection, result: wire.Result) -> Verdict:
-    """What the answer to a user's bind means."""
-    if result.code == _SUCCESS:
-        return ACCEPTED
-    if result.code == _INVALID_CREDENTIALS:
-        return Verdict(Reason.WRONG_PASSWORD)
-    if result.code in (_NO_SUCH_OBJECT, _INVALID_DN):
-        return Verdict(Reason.NO_SUCH_USER)
-    if result.code in _NOT_PERMITTED:
-        return Verdict(Reason.NOT_PERMITTED)
-    # Without the server's words: some quote what they were sent.
-    raise DirectoryUnavailable(f"{connection.server}: the user's bind was not answered (result {result.code})")
 
 
 def _said(result: wire.Result) -> str:

@@ -91,13 +91,15 @@ class Connection:
             raise connection._failed(error) from None
         return connection
 
-    def bind(self, dn: str, password: str, deadline: Deadline) -> wire.Result:
+    def bind(self, dn: str, password: str, deadline: Deadline, controls: bytes = b"") -> wire.Result:
         """A simple bind; the password goes out as UTF-8, unprepared: the XMPP server has prepared it already.
+
+        Request controls are given encoded, see `wire.bind_request`.
 
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
-        request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode())
+        request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode(), controls)
         try:
             data = self._exchange(request, deadline)
             message = wire.sole_message(data) if len(data) <= wire.SHORT_MESSAGE else None

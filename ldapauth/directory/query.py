@@ -8,6 +8,7 @@ Knows no connection and no server.
 import contextlib
 import itertools
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from ldap3.utils.dn import parse_dn
 from . import wire
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_SINCE_1601 = 11_644_473_600  # seconds to 1970
 _PLAIN = re.compile(rb"[A-Za-z0-9._@-]")
 
 # How ldap3 numbers the nodes of a parsed filter, and their tags.
@@ -183,6 +185,10 @@ def _node(tag: int, parts: list[_Part]) -> _Part:
 class FilterTemplate:
     """A search filter of the configuration (RFC 4515) with `{user}` in it, parsed once by ldap3's parser.
 
+    Args:
+        text: The filter.
+        needs_user: Whether it must look for the user.
+
     Attributes:
         naming: The attributes by which the filter looks for the user, with what their value must be: its equality items
             that name `{user}` and are not negated.
@@ -193,7 +199,7 @@ class FilterTemplate:
         ValueError: It does not parse, has an unknown placeholder, or does not look for `{user}` by equality.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, needs_user: bool = True) -> None:
         self.naming: list[tuple[str, Template]] = []
         self.attributes: list[str] = []
         try:
@@ -208,7 +214,7 @@ class FilterTemplate:
         ):  # the last two: what the parser does at some misplaced parentheses
             raise ValueError("is not a search filter (RFC 4515)") from None
         self._root = self._compile(tree, negated=False)
-        if not self.naming:
+        if needs_user and not self.naming:
             raise ValueError("nowhere asks that an attribute be equal to {user}, as in (uid={user})")
 
     def encode(self, user: User) -> bytes:
@@ -268,6 +274,20 @@ class FilterTemplate:
         if assertion["dnAttributes"]:
             parts.append(b"\x84\x01\xff")
         return _node(wire.EXTENSIBLE, parts)
+
+
+def timed_filter(text: str, moment: float) -> FilterTemplate:
+    """A filter of the configuration in which `{now}` and `{filetime}` are a moment, given in seconds since 1970.
+
+    `{now}` is written as in most directories, `{filetime}` as in Active Directory: units of 100 ns since 1601. Source:
+    RFC 4517 3.3.13, [MS-DTYP] 2.3.3.
+
+    Raises:
+        ValueError: See `FilterTemplate`; it need not look for `{user}`.
+    """
+    now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(moment))
+    filetime = str(int((moment + _SINCE_1601) * 10**7))
+    return FilterTemplate(text.replace("{now}", now).replace("{filetime}", filetime), needs_user=False)
 
 
 def _value(tag: int, escaped: bytes) -> _Part:

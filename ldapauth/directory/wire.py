@@ -135,9 +135,9 @@ def unbind_request(message_id: int) -> bytes:
 
 def _request(message_id: int, tag: int, content: bytes, controls: bytes = b"") -> bytes:
     """Source: RFC 4511 4.1.1."""
-    length = len(content)
-    if length < 0x70 and message_id < 0x80 and not controls:  # as below, with every length in one byte
-        return b"\x30%c\x02\x01%c%c%c%b" % (length + 5, message_id, tag, length, content)
+    length, whole = len(content), len(content) + len(controls) + 5
+    if whole < 0x80 and message_id < 0x80:  # as below, with every length in one byte
+        return b"\x30%c\x02\x01%c%c%c%b%b" % (whole, message_id, tag, length, content, controls)
     return tlv(_SEQUENCE, _integer(message_id) + tlv(tag, content) + controls)
 
 
@@ -329,7 +329,7 @@ def _opened(data: bytes, offset: int, end: int, tag: int) -> tuple[int, int]:
 _Element = tuple[int, int, int]
 
 
-def _elements(data: bytes, offset: int, end: int) -> list[_Element]:
+def elements(data: bytes, offset: int, end: int) -> list[_Element]:
     """The elements side by side between two offsets, which must be filled by them."""
     found = []
     while offset < end:
@@ -343,7 +343,7 @@ def _elements(data: bytes, offset: int, end: int) -> list[_Element]:
     return found
 
 
-def _number(data: bytes, start: int, stop: int) -> int:
+def number(data: bytes, start: int, stop: int) -> int:
     """A number from 0 to 2^31-1."""
     if not 1 <= stop - start <= 5:
         raise ProtocolError("a number of absurd length")
@@ -361,12 +361,12 @@ def _text(data: bytes, start: int, stop: int) -> str:
 def _message(data: bytes, start: int, stop: int) -> Message:
     """The message whose content lies there. Source: RFC 4511 4.1.1."""
     id_start, offset = _opened(data, start, stop, _INTEGER)
-    message_id = _number(data, id_start, offset)
+    message_id = number(data, id_start, offset)
     if offset == stop:
         raise ProtocolError("a message without an operation")
     tag = data[offset]
     operation, end = _opened(data, offset, stop, tag)
-    more = _elements(data, end, stop) if end < stop else ()
+    more = elements(data, end, stop) if end < stop else ()
     if tag == _SEARCH_ENTRY:
         return _entry(message_id, data, operation, end)
     if tag == _SEARCH_REFERENCE:
@@ -384,16 +384,16 @@ def _entry(message_id: int, data: bytes, start: int, stop: int) -> Entry:
     name, name_end = _opened(data, start, stop, _OCTETS)
     pairs, pairs_end = _opened(data, name_end, stop, _SEQUENCE)
     if pairs_end < stop:
-        _elements(data, pairs_end, stop)
+        elements(data, pairs_end, stop)
     attributes: dict[str, list[bytes]] = {}
-    for tag, pair, end in _elements(data, pairs, pairs_end):
+    for tag, pair, end in elements(data, pairs, pairs_end):
         if tag == _SEQUENCE:
             kind, kind_end = _opened(data, pair, end, _OCTETS)
             values, values_end = _opened(data, kind_end, end, _SET)
             if values_end < end:
-                _elements(data, values_end, end)
+                elements(data, values_end, end)
             attributes[_text(data, kind, kind_end)] = [
-                data[a:b] for value_tag, a, b in _elements(data, values, values_end) if value_tag == _OCTETS
+                data[a:b] for value_tag, a, b in elements(data, values, values_end) if value_tag == _OCTETS
             ]
     return Entry(message_id, decoded_dn(data[name:name_end]), attributes)
 
@@ -406,15 +406,15 @@ def _result(message_id: int, kind: str, data: bytes, span: tuple[int, int], cont
     message, message_end = _opened(data, matched_end, stop, _OCTETS)
     referrals: tuple[str, ...] = ()
     name = ""
-    for tag, inner, end in _elements(data, message_end, stop):
+    for tag, inner, end in elements(data, message_end, stop):
         if tag == _REFERRAL:
-            referrals = tuple(_text(data, a, b) for _, a, b in _elements(data, inner, end))
+            referrals = tuple(_text(data, a, b) for _, a, b in elements(data, inner, end))
         elif tag == _RESPONSE_NAME and kind == "extended":
             name = _text(data, inner, end)
     return Result(
         message_id,
         kind,
-        code=_number(data, code, code_end),
+        code=number(data, code, code_end),
         matched_dn=_text(data, matched, matched_end),
         message=_text(data, message, message_end),
         referrals=referrals,
@@ -427,9 +427,9 @@ def _controls(data: bytes, parts: Sequence[_Element]) -> dict[str, bytes]:
     """The controls behind a message's operation, by OID. Source: RFC 4511 4.1.11."""
     controls: dict[str, bytes] = {}
     for tag, start, stop in parts:
-        for inner_tag, inner, inner_end in _elements(data, start, stop) if tag == _CONTROLS else ():
+        for inner_tag, inner, inner_end in elements(data, start, stop) if tag == _CONTROLS else ():
             if inner_tag == _SEQUENCE:
                 oid, oid_end = _opened(data, inner, inner_end, _OCTETS)
-                values = [data[a:b] for value_tag, a, b in _elements(data, oid_end, inner_end) if value_tag == _OCTETS]
+                values = [data[a:b] for value_tag, a, b in elements(data, oid_end, inner_end) if value_tag == _OCTETS]
                 controls[_text(data, oid, oid_end)] = values[0] if values else b""
     return controls

@@ -14,6 +14,7 @@ from ldapauth.config import Domain
 from ldapauth.directory import CERTIFICATE, User, wire
 from ldapauth.directory.query import DnTemplate, FilterTemplate
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
+from ldapauth.kinds import KINDS
 
 from .finding import Finding, NotAsked, not_asked, ok, problem, warning
 from .network import milliseconds
@@ -93,9 +94,10 @@ def _people(patient: Patient) -> _People:
     if settings.user_dn is not None:
         naming = tuple(dict.fromkeys(name for name, _ in template.naming()))
         return _People(parent(template.fill(user)), "one", naming, naming, f"({naming[0]}=*)", None)
-    search = FilterTemplate(settings.filter)
+    text = settings.filter if settings.filter is not None else KINDS[patient.root_dse().kind].filter
+    search = FilterTemplate(text)
     naming = tuple(dict.fromkeys(name for name, _ in search.naming))
-    everybody = anybody(settings.filter, user.domain)
+    everybody = anybody(text, user.domain)
     return _People(template.fill(user), settings.scope, naming, tuple(search.attributes), everybody, search)
 
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 
 from ldapauth.config import Operation
-from ldapauth.directory.password import PASSWORD_MODIFY, PasswordChange
-from ldapauth.errors import ChangeRefused
+from ldapauth.directory.auto import Auto
+from ldapauth.kinds import RFC_3062
 
 from .finding import Finding, not_asked, ok, problem, warning
 from .patient import Patient
@@ -17,7 +17,7 @@ _PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105 - draft-behera-ldap
 
 _OFFERS = {
     "StartTLS": _START_TLS,
-    "password modify (RFC 3062)": PASSWORD_MODIFY,
+    "password modify (RFC 3062)": RFC_3062,
     "password policy control": _PASSWORD_POLICY,
 }
 
@@ -50,12 +50,8 @@ def password_change(patient: Patient) -> Iterator[Finding]:
     if not _WITH_PASSWORDS & set(settings.operations):
         return
     root = patient.root_dse()
-    try:
-        way = PasswordChange(settings.password_change).chosen(patient.connection(bound=False), patient.limit())
-    except ChangeRefused as error:
-        yield problem(str(error), "take set_password and register out of operations")
-        return
-    if way == "extended" and PASSWORD_MODIFY not in root.offered:
+    way = Auto(settings).password_change(patient.connection(bound=False), patient.limit())
+    if way == "extended" and RFC_3062 not in root.offered:
         yield problem(
             'password_change = "extended", which the server does not offer (RFC 3062)',
             'set password_change = "auto", or have the server offer it',
@@ -67,7 +63,7 @@ def password_change(patient: Patient) -> Iterator[Finding]:
         )
     elif way == "modify" and root.vendor is not Vendor.DS389:  # which hashes whatever comes
         text = "a new password replaces userPassword as it is: nothing says that the server hashes it"
-        if PASSWORD_MODIFY in root.offered:
+        if RFC_3062 in root.offered:
             yield warning(text, 'set password_change = "auto": the server offers RFC 3062, which hashes')
         else:
             yield warning(

@@ -4,17 +4,14 @@ import dataclasses
 import enum
 
 from ldapauth.directory import wire
-from ldapauth.directory.password import ACTIVE_DIRECTORY
+from ldapauth.kinds import ROOT_DSE, Name, recognised
 
 ATTRIBUTES = (
-    "objectClass",
-    "vendorName",
+    *ROOT_DSE,
     "vendorVersion",
     "namingContexts",
     "schemaNamingContext",
-    "supportedExtension",
     "supportedControl",
-    "supportedCapabilities",
     "currentTime",
 )
 """What is asked for."""
@@ -29,11 +26,21 @@ class Vendor(enum.Enum):
     OTHER = enum.auto()
 
 
+_VENDORS: dict[Name, Vendor] = {
+    "openldap": Vendor.OPENLDAP,
+    "389ds": Vendor.DS389,
+    "freeipa": Vendor.DS389,
+    "active-directory": Vendor.ACTIVE_DIRECTORY,
+    "other": Vendor.OTHER,
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RootDse:
     """What the root DSE says.
 
     Attributes:
+        kind: What kind of directory it is.
         vendor: Who made the server.
         name: Who made it, in its own words; empty if it does not say.
         offered: The OIDs of the extended operations, controls and capabilities that it offers.
@@ -42,6 +49,7 @@ class RootDse:
         time: Its clock, if it shows it.
     """
 
+    kind: Name
     vendor: Vendor
     name: str
     offered: frozenset[str]
@@ -55,16 +63,16 @@ def parsed(entry: wire.Entry) -> RootDse:
     lists = ("supportedExtension", "supportedControl", "supportedCapabilities")
     offered = frozenset(value for name in lists for value in values_of(entry, name))
     name = " ".join(filter(None, (first_of(entry, "vendorName"), first_of(entry, "vendorVersion"))))
-    vendor = Vendor.OTHER
-    if ACTIVE_DIRECTORY in offered:
-        vendor = Vendor.ACTIVE_DIRECTORY
-    elif name.startswith("389 "):
-        vendor = Vendor.DS389
-    elif "OpenLDAProotDSE" in values_of(entry, "objectClass"):
-        vendor = Vendor.OPENLDAP
+    kind = recognised(entry.attributes)
     contexts = tuple(values_of(entry, "namingContexts"))
     return RootDse(
-        vendor, name, offered, contexts, first_of(entry, "schemaNamingContext"), first_of(entry, "currentTime")
+        kind,
+        _VENDORS[kind],
+        name,
+        offered,
+        contexts,
+        first_of(entry, "schemaNamingContext"),
+        first_of(entry, "currentTime"),
     )
 
 

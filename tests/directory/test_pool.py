@@ -217,6 +217,7 @@ def test_forked_child_leaves_the_parents_connections_alone(make: Make, untouched
     """A child asks over connections of its own, and its end is not the end of its parent's."""
     asked = make(untouched)
     assert login(asked) == ACCEPTED
+    assert wait_until(lambda: untouched.operations()["ACCEPT"] == 2, PATIENCE)  # it may answer before it has logged
     before = untouched.operations()
     own = 2 if ask_in_child else 0
 

@@ -19,6 +19,7 @@ from ldapauth.directory.query import (
     escape_dn_value,
     is_canonical,
     is_named,
+    timed_filter,
 )
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -255,6 +256,16 @@ def test_a_filter_must_ask_for_the_user_by_equality(text: str) -> None:
     """A filter that asks nowhere for an attribute to be equal to the name could let anybody be anybody."""
     with pytest.raises(ValueError, match=r"equal to \{user\}"):
         FilterTemplate(text)
+
+
+def test_a_filter_of_a_moment() -> None:
+    """A filter may have the time in it, as most directories write it and as Active Directory counts it."""
+    moment = 1_795_730_400  # 2026-11-26 22:00 UTC
+    timed = timed_filter("(|(pwdEndTime<={now})(accountExpires<={filetime}))", moment)
+    plain = FilterTemplate("(|(pwdEndTime<=20261126220000Z)(accountExpires<=134402040000000000))", needs_user=False)
+    assert timed.encode(User("juliet", DOMAIN)) == plain.encode(User("juliet", DOMAIN))
+    with pytest.raises(ValueError, match="is not a search filter"):
+        timed_filter("(pwdEndTime<={now}", moment)
 
 
 def test_a_value_with_a_placeholder_is_text() -> None:

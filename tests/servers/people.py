@@ -1,5 +1,6 @@
 """The people of the test directory: ordinary ones, and those whose names or passwords break careless code."""
 
+import enum
 from dataclasses import dataclass
 
 from tests.servers import ldif
@@ -100,6 +101,29 @@ PEOPLE = (
     *TWINS,
     PERSON_WITHOUT_PASSWORD,
 )
+
+
+class State(enum.Enum):
+    """Why an account is not like any other. The value is the login name of the person who is in that state.
+
+    Which of them there are depends on what the server knows: see the server's class.
+    """
+
+    DISABLED = "switched-off"
+    ACCOUNT_EXPIRED = "left-us"
+    PASSWORD_EXPIRED = "long-ago"
+    MUST_CHANGE = "just-reset"
+    GRACE = "forgiven"
+    EXPIRES_SOON = "almost"
+    EASILY_LOCKED = "hasty"
+    TOO_YOUNG = "impatient"
+    AT_NO_TIME = "never"
+    FROM_ELSEWHERE = "elsewhere"
+
+    @property
+    def person(self) -> Person:
+        """The person: with a password that any policy likes."""
+        return Person(self.value, f"Ms {self.value}", "State", f"{self.value}@example.com", "Right-Guess-1")
 
 
 def person(uid: str) -> Person:

@@ -1,4 +1,4 @@
-"""Free ports on the loopback interface."""
+"""Free ports on the loopback interface, and free addresses of it for a server whose ports can't be chosen."""
 
 import random
 import socket
@@ -27,12 +27,26 @@ def free_port() -> int:
     raise OSError(message)
 
 
-def _is_free(port: int) -> bool:
+def free_address(*ports: int) -> str:
+    """Returns an address of the loopback network, other than 127.0.0.1, that has these TCP ports free.
+
+    Raises:
+        OSError: No such address was found, or the ports are not for this user to take.
+    """
+    for _ in range(200):
+        address = f"127.{_random.randint(1, 254)}.{_random.randint(0, 255)}.{_random.randint(1, 254)}"
+        if all(_is_free(port, address) for port in ports):
+            return address
+    message = f"no address of the loopback network has the ports {', '.join(map(str, ports))} free for this user"
+    raise OSError(message)
+
+
+def _is_free(port: int, address: str = LOOPBACK) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: a connection of an earlier server that is not forgotten yet is no hindrance.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True

@@ -50,6 +50,25 @@ def find_program(name: str, install_command: str) -> str:
     return program
 
 
+def failure(done: subprocess.CompletedProcess[bytes]) -> ServerError:
+    """Returns the error that says how a program failed, and what it wrote about it."""
+    program = Path(os.fsdecode(done.args[0])).name
+    said = (done.stderr or done.stdout).decode(errors="replace").strip()
+    return ServerError(f"{program} failed with {done.returncode}: {said}")
+
+
+def checked(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Runs a program that is given a text, and returns what came of it.
+
+    Raises:
+        ServerError: It failed; the message has what it wrote.
+    """
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=False, timeout=60)
+    if done.returncode != 0:
+        raise failure(done)
+    return done
+
+
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     """Waits until a condition holds, and returns whether it did so in time."""
     deadline = time.monotonic() + seconds

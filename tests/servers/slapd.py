@@ -12,7 +12,7 @@ from tests.servers import ldif, slapd_config
 from tests.servers.certificates import KeyPair
 from tests.servers.people import PEOPLE, PEOPLE_DN, SUFFIX, Person, person
 from tests.servers.ports import LOOPBACK, free_port
-from tests.servers.process import Daemon, ServerError, accepts, find_program
+from tests.servers.process import Daemon, ServerError, accepts, failure, find_program
 
 __all__ = ["INSTALL_COMMAND", "PEOPLE", "PEOPLE_DN", "SUFFIX", "Person", "Slapd", "person"]
 
@@ -68,7 +68,8 @@ class Slapd(Daemon):
         Args:
             certificate: The server's certificate and key; without it there is neither LDAPS nor StartTLS.
             client_ca: Who signs certificates of clients, for SASL EXTERNAL; a client need not have one.
-            ppolicy: Whether there is a password policy: 8 bytes at least, none of the last three passwords.
+            ppolicy: Whether there is a password policy: 8 bytes at least, none of the last three passwords. With it
+                there is each `State` but those that only Active Directory knows.
             anonymous_read: Whether everybody may read entries, though not passwords.
             hidden: Whether people may not even read their own entries.
             extra_ldif: More entries to begin with.
@@ -109,6 +110,19 @@ class Slapd(Daemon):
         """What slapd has written, as `loglevel` says."""
         return self.output
 
+    def dn(self, who: Person) -> str:
+        """The distinguished name of a person's entry."""
+        return who.dn
+
+    def bad_passwords(self, dn: str) -> int:
+        """Returns how many wrong passwords in a row the policy remembers of an account."""
+        return len(self.entry(dn, "pwdFailureTime").get("pwdFailureTime", []))
+
+    def unlock(self, dn: str) -> None:
+        """Lets an account that wrong passwords have locked start anew, as the administrator does."""
+        if self.entry(dn, "pwdAccountLockedTime"):
+            self.modify_ldif(f"dn: {dn}\nchangetype: modify\ndelete: pwdAccountLockedTime\n")
+
     def can_bind(self, dn: str, password: str | bytes) -> bool:
         """Says whether slapd accepts a password.
 
@@ -117,7 +131,7 @@ class Slapd(Daemon):
         """
         done = self._tool("ldapwhoami", "-D", dn, "-w", password)
         if done.returncode not in {_SUCCESS, _INVALID_CREDENTIALS, _UNWILLING_TO_PERFORM}:
-            raise _failure(done)
+            raise failure(done)
         return done.returncode == _SUCCESS
 
     def entry(self, dn: str, *attributes: str) -> dict[str, list[bytes]]:
@@ -211,13 +225,8 @@ def _run(command: Sequence[str | bytes], *, text: str) -> subprocess.CompletedPr
 
 def _checked(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
     if done.returncode != _SUCCESS:
-        raise _failure(done)
+        raise failure(done)
     return done
-
-
-def _failure(done: subprocess.CompletedProcess[bytes]) -> ServerError:
-    program = Path(os.fsdecode(done.args[0])).name
-    return ServerError(f"{program} failed with {done.returncode}: {done.stderr.decode(errors='replace').strip()}")
 
 
 def _count(log: str, ignored_listener: str) -> Counter[str]:

@@ -2,11 +2,12 @@
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.servers import ldif
 from tests.servers.certificates import CLIENT_NAME, KeyPair
-from tests.servers.people import PEOPLE, PEOPLE_DN, SUFFIX
+from tests.servers.people import PEOPLE, PEOPLE_DN, SUFFIX, State
 
 SERVICES_DN = f"ou=services,{SUFFIX}"
 POLICIES_DN = f"ou=policies,{SUFFIX}"
@@ -69,7 +70,23 @@ _PASSWORD_POLICY = """\
 overlay ppolicy
 ppolicy_default "{policy}"
 ppolicy_hash_cleartext
+# Without this line it tells nobody that an account is locked.
+ppolicy_use_lockout
 """
+
+_LONG_AGO = "20200101000000Z"
+# As the administrator locks an account, for good; see slapo-ppolicy(5).
+_LOCKED_FOR_GOOD = "000001010000Z"
+
+# The policy of the accounts in a state: that of all others, with three guesses, a hundred days, a warning on the last.
+_STRICT = [
+    ("pwdMaxFailure", "3"),
+    ("pwdMaxAge", "8640000"),
+    ("pwdExpireWarning", "86400"),
+    ("pwdMustChange", "TRUE"),
+]
+_LENIENT = [*_STRICT, ("pwdGraceAuthNLimit", "3")]
+_PATIENT = [*_STRICT, ("pwdMinAge", "86400")]
 
 
 @dataclass(frozen=True)
@@ -121,7 +138,7 @@ def entries(settings: Settings) -> str:
             _service(SERVICE_DN, SERVICE_PASSWORD),
             _service(READER_DN, READER_PASSWORD),
             *(person.ldif for person in PEOPLE),
-            *([_policy()] if settings.ppolicy else []),
+            *([_policy(POLICY_DN), _states()] if settings.ppolicy else []),
             settings.extra_ldif,
         ]
     )
@@ -154,7 +171,7 @@ def _service(dn: str, password: str) -> str:
     )
 
 
-def _policy() -> str:
+def _policy(dn: str, *more: tuple[str, str]) -> str:
     attributes: list[tuple[str, str | bytes]] = [
         ("objectClass", "applicationProcess"),
         ("objectClass", "pwdPolicy"),
@@ -165,5 +182,29 @@ def _policy() -> str:
         ("pwdInHistory", "3"),
         # An entry with pwdAccountLockedTime is locked; wrong passwords alone never lock one, there is no pwdMaxFailure.
         ("pwdLockout", "TRUE"),
+        *more,
     ]
-    return ldif.entry(POLICY_DN, attributes)
+    return ldif.entry(dn, attributes)
+
+
+def _states() -> str:
+    """The accounts in their states, as operational attributes say them, and the policies that they need."""
+    almost_over = datetime.now(UTC) - timedelta(days=99, hours=12)
+    strict, lenient, patient = (f"cn={name},{POLICIES_DN}" for name in ("strict", "lenient", "patient"))
+    values = {
+        State.DISABLED: [("pwdAccountLockedTime", _LOCKED_FOR_GOOD)],
+        State.ACCOUNT_EXPIRED: [("pwdEndTime", _LONG_AGO)],
+        State.PASSWORD_EXPIRED: [("pwdChangedTime", _LONG_AGO)],
+        State.MUST_CHANGE: [("pwdReset", "TRUE")],
+        State.GRACE: [("pwdChangedTime", _LONG_AGO), ("pwdPolicySubentry", lenient)],
+        State.EXPIRES_SOON: [("pwdChangedTime", f"{almost_over:%Y%m%d%H%M%SZ}")],
+        State.EASILY_LOCKED: [],
+        State.TOO_YOUNG: [("pwdChangedTime", f"{datetime.now(UTC):%Y%m%d%H%M%SZ}"), ("pwdPolicySubentry", patient)],
+    }
+    policies = [_policy(strict, *_STRICT), _policy(lenient, *_LENIENT), _policy(patient, *_PATIENT)]
+    return "".join([*policies, *(_person_in(state, strict, dict(more)) for state, more in values.items())])
+
+
+def _person_in(state: State, policy: str, more: dict[str, str]) -> str:
+    lines = {"pwdPolicySubentry": policy, **more}
+    return state.person.ldif.rstrip("\n") + "\n" + "".join(ldif.line(*pair) for pair in lines.items()) + "\n"
