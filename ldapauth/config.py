@@ -30,7 +30,11 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
+Remembered = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+_SHORTEST_SECRET = 32  # characters: one that can be guessed protects nothing
+_SECRETS = {"credentials", "bind_password", "storage", "secret"}  # keys whose value is one
 
 _PORTS = {"ldap": 389, "ldaps": 636}
 
@@ -207,6 +211,21 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     target: NonEmpty = "stderr"
 
 
+class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is remembered of logins: `[guard]`. 0 turns a part off."""
+
+    stale_ttl: Remembered = 900.0
+    failures: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    domain_failures: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    window: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 900.0
+    cache_ttl: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    stale_if_error: Remembered = 0.0
+    storage: Secret | None = None
+    secret: Secret | None = None
+    secret_file: NonEmpty | None = None
+    secret_env: NonEmpty | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration, checked.
 
@@ -218,6 +237,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     generic: Generic = Generic()
     ejabberd: Ejabberd = Ejabberd()
     log: Log = Log()
+    guard: Guard = Guard()
     domains: dict[str, Domain]
     warnings: tuple[str, ...] = ()
 
@@ -291,12 +311,20 @@ class _Reader:
         self._warnings: list[str] = []
 
     def settings(self, tree: Mapping[str, Any]) -> Settings:
-        sections: dict[str, type[msgspec.Struct]] = {"http": Http, "generic": Generic, "ejabberd": Ejabberd, "log": Log}
+        sections: dict[str, type[msgspec.Struct]] = {
+            "http": Http,
+            "generic": Generic,
+            "ejabberd": Ejabberd,
+            "log": Log,
+            "guard": Guard,
+        }
         self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
         tree = {**tree, "http": _listed(tree.get("http", {}), "credentials")}
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
-        http, log = values["http"], values["log"]
+        http, log, guard = values["http"], values["log"], values["guard"]
+        if isinstance(guard, Guard):
+            values["guard"] = self._check_guard(guard)
         if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
         if isinstance(log, Log) and log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
@@ -305,7 +333,8 @@ class _Reader:
             self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
         if self._problems:
             raise ConfigurationError(*self._problems)
-        if "credentials" in tree.get("http", {}) or any("bind_password" in table for table in tree["domains"].values()):
+        tables = (tree["http"], tree.get("guard", {}), *tree["domains"].values())
+        if any(not table.keys().isdisjoint(_SECRETS) for table in tables):
             self._warn_if_readable(self._file)
         return Settings(domains=domains, warnings=tuple(self._warnings), **values)  # type: ignore[arg-type] # each of its section's type, or a problem was raised
 
@@ -348,6 +377,21 @@ class _Reader:
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
+
+    def _check_guard(self, guard: Guard) -> Guard:
+        text = self._text(guard, "guard", "secret")
+        if text is not None:
+            guard = msgspec.structs.replace(guard, secret=Secret(text))
+        if guard.secret and len(guard.secret.reveal()) < _SHORTEST_SECRET:
+            self._problems.append(f"guard.secret: expected {_SHORTEST_SECRET} characters at least")
+        given = (guard.secret, guard.secret_file, guard.secret_env)
+        if guard.storage is not None and given == (None, None, None):
+            self._problems.append("guard.storage: needs secret or secret_file, the same wherever it is shared")
+        if guard.storage is None and given != (None, None, None):
+            self._problems.append("guard.secret: is of no use without storage")
+        if guard.stale_if_error and not guard.failures:
+            self._warnings.append("guard.stale_if_error: while no directory counts guesses, nobody does: set failures")
+        return guard
 
     def _check_domain(self, path: str, domain: Domain) -> Domain:
         text = self._text(domain, path, "bind_password")

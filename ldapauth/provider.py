@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from . import certificate, jid, log
+from . import certificate, guard, jid, log
 from .config import Domain, Operation, Settings
 from .deadline import Deadline
 from .directory import Directory, User
@@ -65,6 +65,10 @@ class Provider:
         self._domains = settings.domains
         self._directories: dict[str, Directory] = {}
         problems: list[str] = []
+        try:
+            self._guard = guard.make(settings.guard)
+        except ConfigurationError as error:
+            problems += error.problems
         for name, domain in settings.domains.items():
             try:
                 self._directories[name] = Directory(name, domain)
@@ -79,7 +83,11 @@ class Provider:
         def ask(user: User, directory: Directory, deadline: Deadline) -> Verdict:
             if not password:  # RFC 4513 5.1.2: the bind would be anonymous, and succeed
                 return Verdict(Reason.EMPTY_PASSWORD)
-            return directory.check_password(user, password, deadline)
+            if not self._guard:
+                return directory.check_password(user, password, deadline)
+            return self._guard.check(
+                user, password, deadline, lambda: directory.check_password(user, password, deadline)
+            )
 
         return self._audited(_Question("check_password", local_part, domain, deadline), ask, Verdict)
 
@@ -101,7 +109,11 @@ class Provider:
 
         def change(user: User, directory: Directory, deadline: Deadline) -> None:
             _demand_usable(password)
-            directory.set_password(_dn(directory, user, deadline), password, deadline)
+            dn = _dn(directory, user, deadline)
+            try:
+                directory.set_password(dn, password, deadline)
+            finally:  # also where no answer came: it may have been changed
+                self._forget(user)
 
         self._change(_Question("set_password", local_part, domain, deadline), change)
 
@@ -117,7 +129,10 @@ class Provider:
             found = directory.find(user, deadline)
             if found is not Reason.NO_SUCH_USER:  # nor beside one whose name is only alike
                 raise UserExists("the name is taken")
-            directory.add(user, password, deadline)
+            try:
+                directory.add(user, password, deadline)
+            finally:
+                self._forget(user)
 
         self._change(_Question("register", local_part, domain, deadline), change)
 
@@ -130,9 +145,12 @@ class Provider:
 
         def change(user: User, directory: Directory, deadline: Deadline) -> None:
             dn = _dn(directory, user, deadline)
-            if password is not None and not (password and directory.verify(dn, password, deadline).accepted):
+            if password is not None and not (password and self._confirmed(user, directory, dn, password, deadline)):
                 raise WrongPassword("the password is not the user's")
-            directory.delete(dn, deadline)
+            try:
+                directory.delete(dn, deadline)
+            finally:
+                self._forget(user)
 
         self._change(_Question("remove_user", local_part, domain, deadline), change)
 
@@ -163,6 +181,24 @@ class Provider:
             return ACCEPTED if mine else Verdict(Reason.NO_SUCH_CERTIFICATE)
 
         return self._audited(_Question("get_certs", local_part, domain, deadline), ask, Verdict)
+
+    def forget_everybody(self) -> None:
+        """Forgets every password that is remembered."""
+        if self._guard:
+            self._guard.forget_everybody()
+
+    def _forget(self, user: User) -> None:
+        """Forgets what is remembered of a user's passwords."""
+        if self._guard:
+            self._guard.forget(user)
+
+    def _confirmed(self, user: User, directory: Directory, dn: str, password: str, deadline: Deadline) -> bool:
+        """Whether the directory, and no memory, says that it is the password; the guess counts as one at a login."""
+        if not self._guard:
+            return directory.verify(dn, password, deadline).accepted
+        return self._guard.check(
+            user, password, deadline, lambda: directory.verify(dn, password, deadline), from_memory=False
+        ).accepted
 
     def _change(self, question: "_Question", change: "_Ask[_T]") -> _T:
         """The outcome of a change."""
@@ -199,6 +235,7 @@ class Provider:
                 level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
             if isinstance(outcome, Verdict):
                 detail = outcome.notice
+                reason = outcome.memory.value if outcome.memory else reason
         except OperationOff:
             verdict, reason = "refused", "operation-off"
             raise

@@ -870,7 +870,7 @@ def test_masked_settings_are_toml(directory: Path) -> None:
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
     assert tree["domains"]["example.com"]["scope"] == "sub"
     assert tree["log"] == {"level": "info", "target": "stderr"}
-    assert set(tree) == {"http", "generic", "ejabberd", "log", "domains"}
+    assert set(tree) == {"http", "generic", "ejabberd", "log", "guard", "domains"}
 
 
 def test_masked_settings_can_be_loaded(directory: Path) -> None:
