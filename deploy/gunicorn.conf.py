@@ -28,6 +28,14 @@ limit_request_line = 8190
 # On by default since gunicorn 25.1, in the home directory: one more way in, which nobody needs.
 control_socket_disable = True
 
+
+def on_reload(server):  # noqa: ARG001 - as gunicorn calls it
+    """SIGHUP: the workers are replaced, and forget which passwords they know; those in Redis are forgotten here."""
+    from ldapauth.frontends.http import forget_shared  # noqa: PLC0415 - the workers are to load it, not the arbiter
+
+    forget_shared()
+
+
 # Off: the app's own log has a line for each question, and says more.
 accesslog = None
 # For those who turn it on: the path, %(U)s, without the query, as that has the password in it; so have %(r)s and %(q)s.

@@ -38,7 +38,7 @@ ALLOWED = {
     "directory": [*LEAVES, "directory"],
     "guard": [*LEAVES, "guard"],
     "provider": [*LEAVES, "directory", "guard"],
-    "frontends": [*LEAVES, "provider", "frontends"],
+    "frontends": [*LEAVES, "guard", "provider", "frontends"],
     "demo": [*LEAVES, "provider", "frontends", "demo"],
     "doctor": [*LEAVES, "directory", "provider", "doctor"],
     "cli": [*LEAVES, "provider", "frontends", "demo", "doctor"],

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from ldapauth import config, log
+from ldapauth import config, guard, log
 from ldapauth.config import Http, Settings
 from ldapauth.deadline import Deadline
 from ldapauth.errors import (
@@ -65,6 +65,16 @@ def create_app(config_path: str | None = None) -> Flask:
     for warning in settings.warnings:
         log.event(_log, logging.WARNING, "configuration", problem=warning)
     return app
+
+
+def forget_shared(config_path: str | None = None) -> None:
+    """Forgets the passwords that are remembered in Redis; for gunicorn's `on_reload`. Its workers forget by ending."""
+    try:
+        remembered = guard.make(config.load(config_path, http=False).guard)
+    except ConfigurationError:
+        return  # the new workers say what is wrong
+    if remembered:
+        remembered.forget_everybody()
 
 
 def build(settings: Settings) -> Flask:

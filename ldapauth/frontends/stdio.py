@@ -8,6 +8,7 @@ question. Knows no protocol's bytes and nothing of LDAP.
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
@@ -31,6 +32,9 @@ _TICK = 0.5
 _SETTLE = 0.005
 """Seconds that are waited for the rest of a burst. A terminal may hand over in pieces what was written at once, and
 what follows a line break must not be taken for a question of its own."""
+
+_FORGETTING = 0.2
+"""Seconds that a helper waits at most for passwords to be forgotten where they are shared, before it ends."""
 
 _SHORTEST_LIFE = 1.5
 """Seconds that a helper of ejabberd's lives at least: one that ends at once is not started again until ejabberd is, so
@@ -72,7 +76,10 @@ def run(protocol: str, config_path: str | None, *, on_terminal: bool) -> None:
     try:
         settings = _start(config_path, on_terminal=on_terminal)
         limit: float = getattr(settings, protocol).deadline
-        _Server(_CODECS[protocol](), Provider(settings), limit, on_terminal=on_terminal).serve()
+        provider = Provider(settings)
+        if not on_terminal:  # there, it says that Prosody has closed the terminal
+            signal.signal(signal.SIGHUP, lambda *_: _hang_up(provider))
+        _Server(_CODECS[protocol](), provider, limit, on_terminal=on_terminal).serve()
     except _Leave as leaving:
         log.event(_log, logging.INFO, "leaving", reason=str(leaving))
     except ConfigurationError as error:
@@ -95,6 +102,17 @@ def _start(config_path: str | None, *, on_terminal: bool) -> Settings:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: _end(signal.Signals(number).name))
     return settings
+
+
+def _hang_up(provider: Provider) -> NoReturn:
+    """Forgets what is remembered of passwords, also where it is shared, and ends.
+
+    The forgetting is another thread's: this one may be anywhere, and hold any lock.
+    """
+    thread = threading.Thread(target=provider.forget_everybody, daemon=True)
+    thread.start()
+    thread.join(_FORGETTING)
+    _end(signal.SIGHUP.name)
 
 
 def _end(reason: str) -> NoReturn:

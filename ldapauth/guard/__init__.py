@@ -100,7 +100,7 @@ class Guard:
             keeper.forget(key(user))
 
     def forget_everybody(self) -> None:
-        """Forgets everything, here and where it is shared."""
+        """Forgets everything, where it is shared and here."""
         for keeper in self._keepers:
             keeper.forget_everybody()
 
