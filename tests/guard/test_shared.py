@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -15,6 +14,7 @@ from ldapauth.deadline import Deadline
 from ldapauth.errors import ConfigurationError
 from ldapauth.guard import Guard
 from ldapauth.verdict import ACCEPTED, Verdict
+from tests.frontends.programs import hanging
 from tests.guard.directory import JULIET, ROMEO, Directory
 from tests.servers.process import wait_until
 from tests.servers.redis import Redis
@@ -60,16 +60,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def directory() -> Directory:
     """The directory."""
     return Directory()
-
-
-@contextlib.contextmanager
-def frozen(redis: Redis) -> Iterator[None]:
-    """Has Redis accept connections and never answer."""
-    os.kill(redis.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(redis.pid, signal.SIGCONT)
 
 
 @pytest.mark.usefixtures("patient")
@@ -196,7 +186,7 @@ def test_redis_that_is_away_is_missed_by_nobody(
             redis.stop()
             afterwards.callback(redis.start)
         else:
-            afterwards.enter_context(frozen(redis))
+            afterwards.enter_context(hanging(redis))
         assert directory.login(guard, JULIET, "right") == "accepted"
         assert {directory.login(guard, JULIET, "right") for _ in range(500)} == {"cached"}
         assert directory.login(guard, ROMEO, "old") == "wrong-password"
@@ -217,7 +207,7 @@ def test_change_while_redis_is_away_is_told_when_it_is_back(
     monkeypatch.setattr("ldapauth.guard.PATIENCE", PATIENCE)
     assert directory.login(one, JULIET, "right") == "accepted"
     assert directory.login(two, JULIET, "right") == "cached"
-    with frozen(redis):
+    with hanging(redis):
         directory.passwords[JULIET] = "new"
         one.forget(JULIET)
     wait_until_shared(one)
