@@ -34,7 +34,6 @@ Remembered = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _SHORTEST_SECRET = 32  # characters: one that can be guessed protects nothing
-_SECRETS = {"credentials", "bind_password", "storage", "secret"}  # keys whose value is one
 
 _PORTS = {"ldap": 389, "ldaps": 636}
 
@@ -273,6 +272,11 @@ def load(path: str | None = None, *, http: bool = True) -> Settings:
     return _Reader(file, http=http).settings(tree)
 
 
+def _holds_secret(table: Mapping[str, Any]) -> bool:
+    """Whether a secret stands in a domain's table, or in the guard's: a URL may have a password in it."""
+    return "bind_password" in table or "secret" in table or "@" in table.get("storage", "")
+
+
 def _is_dotted(table: object) -> bool:
     """Whether a domain was written without quotes, so that its labels are tables in tables."""
     return (
@@ -333,8 +337,9 @@ class _Reader:
             self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
         if self._problems:
             raise ConfigurationError(*self._problems)
-        tables = (tree["http"], tree.get("guard", {}), *tree["domains"].values())
-        if any(not table.keys().isdisjoint(_SECRETS) for table in tables):
+        if "credentials" in tree.get("http", {}) or any(
+            map(_holds_secret, [tree.get("guard", {}), *tree["domains"].values()])
+        ):
             self._warn_if_readable(self._file)
         return Settings(domains=domains, warnings=tuple(self._warnings), **values)  # type: ignore[arg-type] # each of its section's type, or a problem was raised
 

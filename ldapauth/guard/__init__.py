@@ -30,7 +30,7 @@ PATIENCE = 0.05
 """Seconds that a question waits for Redis, all in all."""
 
 MOST_DELAY = 0.05
-"""Seconds that a refusal is held back at most, to take as long as that of a wrong password."""
+"""Seconds that a refusal takes at most for being held back, so as to take as long as any other."""
 
 _SAMPLES = 32  # times that wrong passwords took, of the last ones of a domain
 _MOST_DOMAINS = 1000  # of which they are kept
@@ -140,7 +140,7 @@ class Guard:
         return verdict
 
     def _level(self, domain: str, reason: Reason, seconds: float, deadline: Deadline) -> None:
-        """Has a refusal take as long as that of a wrong password, as the last ones of the domain took.
+        """Has every refusal take as long as most of the last wrong passwords of the domain took.
 
         A stranger could else tell from the time whether there is such a user: something is remembered of real users
         only, and for them alone there is a bind behind the search.
@@ -150,11 +150,7 @@ class Guard:
             if reason is Reason.WRONG_PASSWORD:
                 times = self._times[domain] = deque(maxlen=_SAMPLES) if times is None else times
                 times.append(seconds)
-                return
-            if times is None:
-                return
-            times.rotate()
-            usual = times[0]
+            usual = sorted(times)[len(times) * 7 // 8] if times else 0.0
         wait = min(usual, MOST_DELAY) - seconds
         if wait > 0 and not deadline.expired:
             time.sleep(min(wait, deadline.remaining()))

@@ -27,6 +27,9 @@ AnyServer = Slapd | Samba
 USER, RIGHT = State.EASILY_LOCKED.value, "Right-Guess-1"
 """Somebody whom three wrong passwords lock out."""
 
+EPOCH = "ldapauth:guard:epoch"
+"""The key in Redis that has another value each time that everybody is forgotten."""
+
 SECRET = "a secret that is long enough for it"
 DOORS = ["http", "generic", "ejabberd"]
 SERVERS = [pytest.param("ppolicy", id="ppolicy"), pytest.param("samba", id="samba", marks=pytest.mark.samba)]
@@ -165,6 +168,26 @@ def count(server: AnyServer) -> int:
     return server.bad_passwords(server.dn(State.EASILY_LOCKED.person))
 
 
+def undisturbed(directory: Path, attempt: Callable[[], None]) -> None:
+    """Tries something that Redis is needed for; again, where the machine was too busy for it to answer within 50 ms."""
+    for _ in range(20):
+        assert wait_until(lambda: times(directory, "redis-failed") == times(directory, "redis-back"), PATIENCE)
+        before = times(directory, "redis-failed")
+        try:
+            attempt()
+        except AssertionError:
+            if times(directory, "redis-failed") == before:
+                raise
+        else:
+            return
+    pytest.fail("Redis never answered in time")
+
+
+def times(directory: Path, event: str) -> int:
+    """How often something was logged."""
+    return log(directory).read_text().count(f"event={event}") if log(directory).exists() else 0
+
+
 # An old password on a phone.
 
 
@@ -179,16 +202,22 @@ def test_old_password_is_counted_once(start: Start, server: AnyServer, door: str
 
 
 @ON_EACH_SERVER
-def test_old_password_is_counted_once_over_all_doors(start: Start, server: AnyServer, redis: Redis) -> None:
+def test_old_password_is_counted_once_over_all_doors(
+    start: Start, server: AnyServer, redis: Redis, tmp_path: Path
+) -> None:
     """With one Redis that holds however many processes the phone is answered by: two workers, and two helpers."""
     shared = {"storage": redis.url, "secret": SECRET}
     doors = [start("http", workers=2, **shared), *(start(kind, **shared) for kind in ("generic", "ejabberd"))]
-    for door in doors:  # the first question may not have waited for the connection to Redis
-        assert wait_until(lambda door=door: door.login("juliet", "juliet-secret"), PATIENCE)  # type: ignore[misc] # bound now
-    for _ in range(100):
-        assert not any(door.login(USER, "old-password") for door in doors)
-    assert count(server) == 1
-    assert all(door.login(USER, RIGHT) for door in doors)
+
+    def attempt() -> None:
+        server.unlock(server.dn(State.EASILY_LOCKED.person))
+        assert all(door.login(USER, RIGHT) for door in doors)
+        for _ in range(100):
+            assert not any(door.login(USER, "old-password") for door in doors)
+        assert count(server) == 1
+        assert all(door.login(USER, RIGHT) for door in doors)
+
+    undisturbed(tmp_path, attempt)
 
 
 # Guessing.
@@ -212,20 +241,26 @@ def test_guesses_do_not_lock_anybody_out(start: Start, server: AnyServer, door: 
 
 
 @ON_EACH_SERVER
-def test_changed_password_is_refused_by_all_at_once(start: Start, server: AnyServer, redis: Redis) -> None:
+def test_changed_password_is_refused_by_all_at_once(
+    start: Start, server: AnyServer, redis: Redis, tmp_path: Path
+) -> None:
     """What one process remembers as right is forgotten in all of them when another changes the password."""
     shared = {"storage": redis.url, "secret": SECRET, "cache_ttl": 600.0}
     doors = [start("http", workers=2, **shared), *(start(kind, **shared) for kind in ("generic", "ejabberd"))]
     # A policy may want another change after that of an administrator, but not of her.
-    user, old = (USER, RIGHT) if isinstance(server, Samba) else ("juliet", "juliet-secret")
-    first = old
-    try:
-        for changer, new in zip(doors, ["Another-Guess-2", "Another-Guess-3", "Another-Guess-4"], strict=True):
-            assert all(door.login(user, old) for door in doors for _ in range(4))
-            assert changer.set_password(user, new)
+    user, first = (USER, RIGHT) if isinstance(server, Samba) else ("juliet", "juliet-secret")
+    passwords = [first, *(f"Another-Guess-{number}" for number in range(100))]
+
+    def attempt() -> None:
+        for changer in doors:
+            assert all(door.login(user, passwords[0]) for door in doors for _ in range(4))
+            old = passwords.pop(0)
+            assert changer.set_password(user, passwords[0])
             assert not any(door.login(user, old) for door in doors for _ in range(4))
-            assert all(door.login(user, new) for door in doors for _ in range(4))
-            old = new
+            assert all(door.login(user, passwords[0]) for door in doors for _ in range(4))
+
+    try:
+        undisturbed(tmp_path, attempt)
     finally:
         if isinstance(server, Samba):
             assert doors[0].set_password(user, first)
@@ -244,21 +279,18 @@ def test_hang_up_has_everybody_forget(tmp_path: Path, redis: Redis, ppolicy: Sla
         PipeHelper(EJABBERD, config) as other,
     ):
         romeo = f"auth:romeo:{DOMAIN}:romeo-secret"
-        epochs = [epoch(redis)]
+        assert helper.ask(romeo)
         for pid in (helper.pid, gunicorn.pid):
-            assert wait_until(lambda: other.ask(romeo) and logged(tmp_path, "reason=cached"), PATIENCE)
+            epoch = redis.run("GET", EPOCH)
             os.kill(pid, signal.SIGHUP)
-            assert wait_until(lambda: epoch(redis) not in epochs, PATIENCE)
-            epochs.append(epoch(redis))
-            log(tmp_path).unlink()
-            assert other.ask(romeo)
-            assert wait_until(lambda: logged(tmp_path, "user=romeo verdict=accepted ms="), PATIENCE)
-            assert not logged(tmp_path, "reason=cached")
-
-
-def epoch(redis: Redis) -> str:
-    """Which epoch it is: another one each time that everybody is forgotten."""
-    return redis.run("GET", "ldapauth:guard:epoch")
+            assert wait_until(lambda epoch=epoch: redis.run("GET", EPOCH) != epoch, PATIENCE)  # type: ignore[misc] # bound here
+            assert wait_until(lambda: other.ask(romeo) and logged(tmp_path, "reason=cached"), PATIENCE)
+        other.ask(romeo)
+        redis.run("SET", EPOCH, "another")
+        seen = times(tmp_path, "check_password")
+        assert other.ask(romeo)
+        assert wait_until(lambda: times(tmp_path, "check_password") > seen, PATIENCE)
+        assert "reason=cached" not in log(tmp_path).read_text().splitlines()[-1]
 
 
 def logged(directory: Path, text: str) -> bool:
@@ -323,3 +355,28 @@ def test_directory_that_goes_logs_nobody_out(
         assert wait_until(lambda: logged(tmp_path, "user=romeo verdict=refused reason=wrong-password"), PATIENCE)
     finally:
         server.modify_ldif(f"dn: {dn}\nreplace: userPassword\nuserPassword: romeo-secret\n")
+
+
+# Several machines.
+
+
+@pytest.mark.parametrize("name", ["ppolicy"])
+def test_two_instances_are_one(start: Start, server: Slapd, redis: Redis, tmp_path: Path) -> None:
+    """Two apps with one Redis, asked in turn as a proxy does, have one budget and one memory."""
+    shared = {"storage": redis.url, "secret": SECRET, "failures": 2, "cache_ttl": 600.0}
+    one, two = (start("http", workers=2, **shared) for _ in range(2))
+
+    def attempt() -> None:
+        redis.run("FLUSHALL")
+        server.unlock(server.dn(State.EASILY_LOCKED.person))
+        for _ in range(4):
+            assert one.login(USER, RIGHT)
+            assert two.login(USER, RIGHT)
+        for number in range(6):
+            assert not one.login(USER, f"guess {number}")
+            assert not two.login(USER, f"another guess {number}")
+        assert count(server) == 2
+        assert one.login(USER, RIGHT)
+        assert two.login(USER, RIGHT)
+
+    undisturbed(tmp_path, attempt)
