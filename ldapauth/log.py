@@ -4,6 +4,7 @@ A line is an event and its fields in logfmt. Values come from users and servers,
 escaped: no name can forge a field, a line, or a command to a terminal.
 """
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -59,10 +60,18 @@ def _handler(target: str) -> tuple[logging.Handler, str]:
             syslog = logging.handlers.SysLogHandler(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_AUTH)
             return _formatted(syslog, logging.Formatter("ldapauth[%(process)d]: %(levelname)s %(message)s")), "syslog"
         if target != "none":
-            return _formatted(logging.handlers.WatchedFileHandler(target), plain), target
+            return _formatted(_File(target), plain), target
     except (OSError, ValueError):  # ValueError: a NUL in a file's name
         return logging.NullHandler(), f"nowhere ({target} can't be opened)"
     return logging.NullHandler(), "nowhere"
+
+
+class _File(logging.handlers.WatchedFileHandler):
+    """A file that is opened again after it was moved away; where that fails, its lines are lost and nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # Python's own swallows what a write raises, but not what opening again does
+            super().emit(record)
 
 
 def _formatted(handler: logging.Handler, formatter: logging.Formatter) -> logging.Handler:
