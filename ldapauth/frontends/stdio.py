@@ -8,6 +8,7 @@ question. Knows no protocol's bytes and nothing of LDAP.
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
@@ -34,6 +35,10 @@ what follows a line break must not be taken for a question of its own."""
 _SHORTEST_LIFE = 1.5
 """Seconds that a helper of ejabberd's lives at least: one that ends at once is not started again until ejabberd is, so
 a mistake in the configuration would outlive its correction."""
+
+
+_LAST_WORDS = 1.0
+"""Seconds that an ending process gives its log to take the reason."""
 
 
 class Codec(Protocol):
@@ -97,7 +102,8 @@ def _start(config_path: str | None, *, on_terminal: bool) -> Settings:
 
 
 def _end(reason: str) -> NoReturn:
-    """Ends at once, whatever is under way: an answer owed is better never than late."""
+    """Ends at once, whatever is under way: an answer owed is better never than late. Nor is a log waited for."""
+    threading.Timer(_LAST_WORDS, os._exit, (0,)).start()
     log.event(_log, logging.INFO, "leaving", reason=reason)
     os._exit(0)
 
