@@ -334,6 +334,20 @@ def test_standard_error_that_takes_nothing_changes_nothing(config: Path, wire: W
 
 
 @BOTH
+@pytest.mark.parametrize("useless", ["full-disk", "no-directory", "directory"])
+def test_log_file_that_takes_nothing_changes_nothing(slapd: Slapd, tmp_path: Path, wire: Wire, useless: str) -> None:
+    """Where the log file can't be written the answers are the same, standard error is empty, and the status is 0."""
+    log = {"full-disk": tmp_path / "log", "no-directory": tmp_path / "missing" / "log", "directory": tmp_path}[useless]
+    if useless == "full-disk":
+        log.symlink_to("/dev/full")
+    with PipeHelper(wire, configure(tmp_path, slapd, log=log)) as helper:
+        assert helper.ask_all([RIGHT, WRONG]) == [True, False]
+        helper.close_input()
+        assert helper.status() == 0
+        assert helper.stderr == ""
+
+
+@BOTH
 @pytest.mark.parametrize("ending", ["hang-up", "signal"])
 def test_log_that_hangs_keeps_no_helper(slapd: Slapd, tmp_path: Path, wire: Wire, ending: str) -> None:
     """A helper whose log takes no more and does not fail either, as on a dead network disk, ends when it is to."""
