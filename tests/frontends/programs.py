@@ -391,6 +391,7 @@ class Relay:
 def hanging(slapd: Slapd) -> Iterator[None]:
     """Has a server accept connections and never answer."""
     os.kill(slapd.pid, signal.SIGSTOP)
+    assert wait_until(lambda: _is_stopped(slapd.pid), PATIENCE)
     try:
         yield
     finally:
@@ -405,6 +406,12 @@ def stopped(slapd: Slapd) -> Iterator[None]:
         yield
     finally:
         slapd.start()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether each thread of a process has come to a stop, which takes a moment after the signal."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 def _environment(config: Path | None, more: Mapping[str, str] | None) -> dict[str, str]:
