@@ -88,10 +88,10 @@ class Starts:
         if is_echo(outcome, question) and self._chance.random() < 0.5:
             self._judge(other, self._prosody.ask(other, TIMEOUT), "at once after an echo")
         self._command.wait_until_ready()
-        for each in [other, question] * (_QUESTIONS // 2):
-            self._judge(each, self._prosody.ask(each), "later", allowed=False)
         if {self._inherited, "/dev/ptmx"} & opened(self._command.pid):
             self._report.mistakes.append("an inherited file is open")
+        for each in [other, question] * (_QUESTIONS // 2):
+            self._judge(each, self._prosody.ask(each), "later", allowed=False)
         self._report.outcomes["starts on the same terminal" if again else "starts on a new terminal"] += 1
 
     def _first(self, question: str, moment: float | str) -> str:

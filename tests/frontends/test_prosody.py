@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.frontends import starts
-from tests.frontends.lpty import Command, Prosody, file_name, find_lua, opened
-from tests.frontends.programs import PATIENCE, configure
+from tests.frontends.lpty import NO_HURRY, Command, Prosody, file_name, find_lua, opened
+from tests.frontends.programs import PATIENCE, Relay, configure
 from tests.frontends.starts import MEANT, RIGHT, WRONG
 from tests.servers import ldif
 from tests.servers.people import person
@@ -138,3 +138,27 @@ def test_a_password_that_lpty_cuts_off_lets_nobody_in(
     assert prosody.ask(WRONG, TIMEOUT) == "silent"
     command.wait_until_ready()
     verdicts_are_right(prosody, [WRONG, RIGHT])
+
+
+@pytest.mark.parametrize("how", ["signal", "time-out"])
+def test_an_answer_that_prosody_does_not_wait_for_never_leaves(
+    slapd: Slapd, lua: list[str], tmp_path: Path, how: str
+) -> None:
+    """When Prosody goes on before the deadline, since a signal came or its time-out is shorter, nothing is answered."""
+    log = tmp_path / "log"
+    with Relay(slapd) as relay, Prosody(lua) as prosody:
+        command = Command.make(tmp_path, configure(tmp_path, slapd, url=relay.url, log=log), log)
+        prosody.new(command.path)
+        prosody.start()
+        command.wait_until_ready()
+        verdicts_are_right(prosody, [RIGHT, WRONG])
+        relay.hold()
+        if how == "signal":
+            assert prosody.order("distract", "0.3") == "ok"
+        assert prosody.ask(RIGHT, NO_HURRY if how == "signal" else 0.3) == "silent"
+        relay.release()
+        prosody.wait_until_over()
+        assert "whoever asked has not waited" in command.log
+        assert prosody.ask(WRONG, TIMEOUT) == "silent"
+        command.wait_until_ready()
+        verdicts_are_right(prosody, [WRONG, RIGHT, WRONG])

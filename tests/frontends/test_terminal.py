@@ -360,6 +360,25 @@ def test_rule_late_answer_newer_question_means_that_nobody_waits(
         assert "newer question" in helper.log
 
 
+# The rule: Prosody may go on at any time, and while it waits it sleeps.
+
+
+def test_rule_interrupted_wait_means_that_nobody_waits(slow: Relay, patient: Path, log: Path) -> None:
+    """When whoever asked has done anything but sleep since, no answer leaves, and the status is 0."""
+    with TerminalHelper(patient, log) as helper:
+        helper.wait_until_ready()
+        slow.hold()
+        helper.send(f"{RIGHT}\n".encode())
+        for _ in range(3):  # this process has asked
+            time.sleep(0.01)
+        slow.wait_until_holding()
+        slow.release()
+        assert helper.rest() == b""
+        assert helper.status() == 0
+        assert "whoever asked has not waited" in helper.log
+        assert "use mod_auth_http" in helper.log
+
+
 # The rule: the exit status decides whether Prosody ever starts it again.
 
 
