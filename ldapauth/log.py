@@ -176,6 +176,7 @@ class _FileLines(_Lines):
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._closed = False
         super().__init__(self._open())
 
     def _open(self) -> int:
@@ -197,7 +198,11 @@ class _FileLines(_Lines):
         return self._descriptor
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if (
+            not self._closed
+        ):  # the library closes handlers at exit once more, when the descriptor may be somebody else's
+            os.close(self._descriptor)
+        self._closed = True
         super().close()
 
 
