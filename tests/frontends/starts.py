@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.frontends.lpty import Command, Prosody, file_name, find_lua, is_echo, opened
 from tests.frontends.programs import PATIENCE, configure
-from tests.servers.process import wait_until
+from tests.servers.process import process_info, wait_until
 from tests.servers.slapd import Slapd
 
 RIGHT = "auth:juliet:example.com:juliet-secret"
@@ -124,17 +124,15 @@ def run(slapd: Slapd, *, count: int, seed: int) -> Report:
 
     def some(first: int) -> Report:
         report = Report()
-        with (
-            tempfile.TemporaryDirectory() as name,
-            socket.create_server(("127.0.0.1", 0)) as listener,
-            Prosody(lua, pass_fds=[listener.fileno()]) as prosody,
-        ):
+        with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as listener:
             directory = Path(name)
             log = directory / "log"
             command = Command.make(directory, configure(directory, slapd, deadline=DEADLINE, log=log), log)
-            starts = Starts(prosody, command, listener, random.Random(f"{seed} {first}"), report)
-            for index in range(first, count, _PROSODIES):
-                starts.start(MOMENTS[index % len(MOMENTS)], again=index // _PROSODIES % 3 == 2)
+            with Prosody(lua, pass_fds=[listener.fileno()]) as prosody:
+                starts = Starts(prosody, command, listener, random.Random(f"{seed} {first}"), report)
+                for index in range(first, count, _PROSODIES):
+                    starts.start(MOMENTS[index % len(MOMENTS)], again=index // _PROSODIES % 3 == 2)
+            wait_until(lambda: process_info(command.pid) is None, PATIENCE)  # it has a last line for its log
         return report
 
     with ThreadPoolExecutor(_PROSODIES) as pool:
