@@ -4,7 +4,6 @@ A line is an event and its fields in logfmt. Values come from users and servers,
 escaped: no name can forge a field, a line, or a command to a terminal.
 """
 
-import contextlib
 import json
 import logging
 import logging.handlers
@@ -16,6 +15,7 @@ import traceback
 from .config import Log
 
 ROOT = "ldapauth"
+_root = logging.getLogger(ROOT)
 
 SYSLOG_SOCKET = "/dev/log"
 
@@ -32,11 +32,9 @@ def configure(settings: Log, *, stderr: bool = True) -> str:
     """
     target = "syslog" if settings.target == "stderr" and not stderr else settings.target
     handler, place = _handler(target)
-    root = logging.getLogger(ROOT)
-    root.handlers[:] = [handler]
-    root.setLevel(settings.level.upper())
-    root.propagate = False
-    held.writer = handler if isinstance(handler, _Lines) else None
+    _root.handlers[:] = [handler]
+    _root.setLevel(settings.level.upper())
+    _root.propagate = False
     logging.raiseExceptions = False  # a full disk is no reason to print a traceback where answers are read
     logging.logThreads = logging.logMultiprocessing = False  # no format of ours shows them, and each line pays for them
     return place
@@ -46,9 +44,22 @@ def event(logger: logging.Logger, level: int, name: str, **fields: str) -> None:
     """Logs an event with its fields; empty ones are left out."""
     if logger.isEnabledFor(level):
         if held.waiting is None:
-            logger.handle(_Event(logger.name, level, time.time(), name, fields))
+            _log(logger, level, time.time(), name, fields)
         else:
             held.waiting.append((logger, level, time.time(), name, fields))
+
+
+def _log(logger: logging.Logger, level: int, created: float, name: str, fields: dict[str, str]) -> None:
+    """Has an event written.
+
+    Where lines are all that becomes of it, as a rule, they are written without the library's records, filters and
+    locks, which take three times as long as the words.
+    """
+    handlers = _root.handlers
+    if len(handlers) == 1 and isinstance(handlers[0], _Lines) and not _root.propagate:
+        handlers[0].write(level, created, _words(name, fields))
+    else:
+        logger.handle(_Event(logger.name, level, created, name, fields))
 
 
 _BLANK = vars(logging.LogRecord("", 0, "", 0, "", None, None))
@@ -88,17 +99,14 @@ class _Held:
     """A context in which events wait, and are written at its end: `with held:`.
 
     It is for the programs on standard input, which answer one question at a time: whoever waits for an answer is not to
-    wait for the log as well. What other threads log meanwhile is written with the rest. Lines are written without the
-    library's records, filters and locks, which take longer than the words.
+    wait for the log as well. What other threads log meanwhile is written with the rest.
 
     Attributes:
         waiting: What waits; nothing does outside the context.
-        writer: What writes the lines, if it is lines that are written.
     """
 
     def __init__(self) -> None:
         self.waiting: list[tuple[logging.Logger, int, float, str, dict[str, str]]] | None = None
-        self.writer: _Lines | None = None
 
     def __enter__(self) -> None:
         self.waiting = []
@@ -109,11 +117,8 @@ class _Held:
     def release(self) -> None:
         """Writes what waits; for whoever ends the process within the context, too."""
         waiting, self.waiting = self.waiting, None
-        for logger, level, created, name, fields in waiting or ():
-            if self.writer:
-                self.writer.write(level, created, _words(name, fields))
-            else:
-                logger.handle(_Event(logger.name, level, created, name, fields))
+        for what in waiting or ():
+            _log(*what)
 
 
 held = _Held()
@@ -143,19 +148,23 @@ class _Lines(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._second, self._time = 0, ""
+        self._second = 0, ""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.write(record.levelno, record.created, record.getMessage())
 
     def write(self, level: int, created: float, words: str) -> None:
         """Writes a line; on a full disk none, for that is no reason to fail a login."""
-        second = int(created)
-        if second != self._second:
-            self._second, self._time = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        line = f"{self._time},{int(created % 1 * 1000):03} {logging.getLevelName(level)} {words}\n"
-        with contextlib.suppress(OSError):
+        second, date = self._second
+        if second != int(created):
+            second = int(created)
+            date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+            self._second = second, date
+        line = f"{date},{int(created % 1 * 1000):03} {logging.getLevelName(level)} {words}\n"
+        try:
             os.write(self.descriptor(), line.encode("utf-8", "backslashreplace"))
+        except OSError:
+            return
 
     def descriptor(self) -> int:
         """Where the next line goes."""
@@ -167,10 +176,11 @@ class _FileLines(_Lines):
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._closed = False
         super().__init__(self._open())
 
     def _open(self) -> int:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         opened = os.fstat(descriptor)
         self._identity = opened.st_dev, opened.st_ino
         return descriptor
@@ -183,12 +193,16 @@ class _FileLines(_Lines):
             there = None
         if there is None or (there.st_dev, there.st_ino) != self._identity:
             new = self._open()
-            os.close(self._descriptor)
-            self._descriptor = new
+            os.dup2(new, self._descriptor, inheritable=False)  # other threads write to the one or the other
+            os.close(new)
         return self._descriptor
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if (
+            not self._closed
+        ):  # the library closes handlers at exit once more, when the descriptor may be somebody else's
+            os.close(self._descriptor)
+        self._closed = True
         super().close()
 
 

@@ -153,6 +153,37 @@ def test_a_file_that_was_moved_away_is_made_again(file: Path) -> None:
     assert logged(file) == [{"event": "after"}]
 
 
+def test_a_directory_that_has_gone_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """While the file has no directory events raise nothing and are lost, and once it is back there is a file."""
+    file = tmp_path / "log" / "ldapauth.log"
+    file.parent.mkdir()
+    log.configure(Log(target=str(file)))
+    moved = file.parent.rename(tmp_path / "moved")
+    for name in ("first", "second"):
+        log.event(LOGGER, logging.INFO, name)
+    file.parent.mkdir()
+    log.event(LOGGER, logging.INFO, "back")
+    log.event(LOGGER, logging.INFO, "again")
+    assert logged(file) == [{"event": "back"}, {"event": "again"}]
+    assert (moved / file.name).read_text() == ""
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_full_disk_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """On a full disk events raise nothing, not even after the file was moved away with lines that are not written."""
+    file = tmp_path / "ldapauth.log"
+    file.symlink_to("/dev/full")
+    log.configure(Log(target=str(file)))
+    log.event(LOGGER, logging.INFO, "before")
+    file.unlink()
+    for name in ("first", "second"):
+        log.event(LOGGER, logging.INFO, name)
+    logging.getLogger(log.ROOT).handlers[0].close()
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
 def test_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     """With the target stderr the lines go to standard error and none to standard output."""
     assert log.configure(Log(target="stderr")) == "stderr"

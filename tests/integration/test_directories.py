@@ -75,7 +75,8 @@ def make(server: AnyServer, name: str, tmp_path: Path) -> Make:
             **changes,
         }
         given = {key: value for key, value in table.items() if value is not None}
-        return Provider(config.load(str(configuration.write(tmp_path, given))))
+        # What each question costs is counted here, so none is to be answered from memory.
+        return Provider(config.load(str(configuration.write(tmp_path, given, guard={"stale_ttl": 0}))))
 
     return provider
 
