@@ -7,12 +7,10 @@ storm's time, and what it asked of the directory.
 import random
 import selectors
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import http
@@ -55,7 +53,10 @@ def storm() -> str:
     """The table, as docs/performance.md has it."""
     neighbours = Neighbours()
     with World(loglevel="stats") as world, Redis() as redis:
-        rows = [_row(world, label, start) for label, start in _peers(world, redis)]
+        rows = []
+        for label, start in _peers(world, redis):
+            redis.run("FLUSHALL")
+            rows.append(_row(world, label, start))
         others = neighbours.share()
     lines = [
         f"{PEOPLE:,} logins; others used {others:.0%} of the CPU.",
@@ -149,9 +150,9 @@ def _over_http(port: int, logins: Sequence[Login]) -> int:
                     continue
                 refused += body != b"true" or not head.startswith(b"HTTP/1.1 200 ")
                 key.data.clear()
-                login = next(left, None)
-                if login is None:
+                following = next(left, None)
+                if following is None:
                     selector.unregister(key.fileobj)
                 else:
-                    key.fileobj.sendall(http.request(login))
+                    key.fileobj.sendall(http.request(following))
     return refused

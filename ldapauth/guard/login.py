@@ -11,7 +11,7 @@ from ldapauth.deadline import now
 from ldapauth.verdict import Reason, Verdict
 
 from .line import Away
-from .memory import Change, Keeper, Patience
+from .memory import Change, Keeper, Patience, Seen
 from .record import Judgement, Record, Rules
 
 _T = TypeVar("_T")
@@ -55,7 +55,7 @@ class Login:
             judgement = self._judgement()
             if judgement is not Judgement.UNKNOWN:
                 break
-            if self._asked(lambda keeper: keeper.is_full(self._domain, self._patience)):
+            if self._rules.domain_failures and self._asked(lambda keeper: keeper.is_full(self._domain, self._patience)):
                 judgement = Judgement.TOO_MANY
                 break
             if not self._rules.failures or self._count_guess():
@@ -63,7 +63,7 @@ class Login:
         else:
             judgement = Judgement.TOO_MANY  # others are guessing at this very moment
         if judgement is Judgement.TOO_MANY:
-            self._change(self._rules.refused_unasked)
+            self._change_blindly(self._rules.refused_unasked)
         return judgement
 
     def age(self) -> float | None:
@@ -79,19 +79,20 @@ class Login:
 
     def learn(self, verdict: Verdict) -> None:
         """Learns what the directory answered."""
-        worth_it = self._rules.keeps_good or not self._seen.record.bare
+        rules, known = self._rules, not self._seen.record.bare
         if verdict.reason is Reason.WRONG_PASSWORD:
-            self._change(lambda record, moment: self._rules.wrong(record, self._digest(), moment, self._guessed))
-            self._asked(lambda keeper: keeper.count(self._domain, self._patience))
-        elif verdict.reason and worth_it:
-            self._change(lambda record, _: self._rules.refused(record, self._guessed))
-        elif worth_it:
-            self._change(lambda record, moment: self._rules.accepted(record, self._digest(), moment))
+            self._change(lambda record, digest, moment: rules.wrong(record, digest, moment, self._guessed))
+            if rules.domain_failures:
+                self._asked(lambda keeper: keeper.count(self._domain, self._patience))
+        elif verdict.accepted and (known or rules.keeps_good):
+            self._change(rules.accepted)
+        elif known or (rules.keeps_good and verdict.reason is not Reason.NO_SUCH_USER):
+            self._change_blindly(lambda record, _: rules.refused(record, self._guessed))
 
     def take_back(self) -> None:
         """Has the guess not count, because the directory was not asked, or did not say whether it is one."""
         if self._guessed is not None:
-            self._change(lambda record, _: self._rules.undone(record, self._guessed))
+            self._change_blindly(lambda record, _: self._rules.undone(record, self._guessed))
 
     def _judgement(self) -> Judgement:
         record = self._seen.record
@@ -102,17 +103,35 @@ class Login:
     def _count_guess(self) -> bool:
         """Counts it, unless others have used up the budget, or learnt something of the password, meanwhile."""
 
-        def count(record: Record, moment: float) -> Record:
-            unknown = self._rules.judge(record, self._digest(), moment) is Judgement.UNKNOWN
-            return self._rules.guessed(record, moment) if unknown else record
+        def ask(keeper: Keeper) -> Seen:
+            # No slow hash for whoever is unknown; if somebody is not any more, that is seen at the next try.
+            digest = b"" if self._seen.record.bare else self._digest()
 
-        self._change(count)
+            def count(record: Record, moment: float) -> Record:
+                comparable = digest or record.bare
+                unknown = comparable and self._rules.judge(record, digest, moment) is Judgement.UNKNOWN
+                return self._rules.guessed(record, moment) if unknown else record
+
+            return keeper.change(self._user, self._seen, count, self._patience)
+
+        self._seen, self._looked = self._asked(ask), now()
         counted = self._seen.now in self._seen.record.wrong
         self._guessed = self._seen.now if counted else None
         return counted
 
-    def _change(self, change: Change) -> None:
-        self._digest()  # not where others wait for Redis
+    def _change(self, change: Callable[[Record, bytes, float], Record]) -> None:
+        """Changes the record; what stands for the password is made before, and not where others wait for Redis."""
+
+        def ask(keeper: Keeper) -> Seen:
+            digest = self._digest()
+            return keeper.change(
+                self._user, self._seen, lambda record, moment: change(record, digest, moment), self._patience
+            )
+
+        self._seen, self._looked = self._asked(ask), now()
+
+    def _change_blindly(self, change: Change) -> None:
+        """Changes the record by what has nothing to do with the password."""
         self._seen = self._asked(lambda keeper: keeper.change(self._user, self._seen, change, self._patience))
         self._looked = now()
 

@@ -64,6 +64,7 @@ class Rules:
 
     Attributes:
         failures: Wrong passwords that a user may have within the window; 0 if nobody counts.
+        domain_failures: Those that a domain may have; likewise.
         keeps_good: Seconds for which a right password is remembered for anything; 0 if for nothing.
         lifetime: Seconds after which nothing of a record means anything.
     """
@@ -71,7 +72,8 @@ class Rules:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.failures = settings.failures
-        counts = bool(settings.failures or settings.domain_failures)
+        self.domain_failures = settings.domain_failures
+        counts = bool(self.failures or self.domain_failures)
         self.keeps_good = max(KNOWN if counts else 0.0, settings.cache_ttl, settings.stale_if_error)
         self.lifetime = max(settings.stale_ttl, settings.window if counts else 0.0, self.keeps_good)
 
