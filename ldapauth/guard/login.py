@@ -102,6 +102,7 @@ class Login:
 
     def _count_guess(self) -> bool:
         """Counts it, unless others have used up the budget, or learnt something of the password, meanwhile."""
+        counted: list[float] = []  # when, at the last try
 
         def ask(keeper: Keeper) -> Seen:
             # No slow hash for whoever is unknown; if somebody is not any more, that is seen at the next try.
@@ -110,14 +111,14 @@ class Login:
             def count(record: Record, moment: float) -> Record:
                 comparable = digest or record.bare
                 unknown = comparable and self._rules.judge(record, digest, moment) is Judgement.UNKNOWN
+                counted[:] = [moment] if unknown else []
                 return self._rules.guessed(record, moment) if unknown else record
 
             return keeper.change(self._user, self._seen, count, self._patience)
 
         self._seen, self._looked = self._asked(ask), now()
-        counted = self._seen.now in self._seen.record.wrong
-        self._guessed = self._seen.now if counted else None
-        return counted
+        self._guessed = next((moment for moment in counted if moment in self._seen.record.wrong), None)
+        return self._guessed is not None
 
     def _change(self, change: Callable[[Record, bytes, float], Record]) -> None:
         """Changes the record; what stands for the password is made before, and not where others wait for Redis."""

@@ -137,7 +137,10 @@ class Rules:
 
     def undone(self, record: Record, guessed: float | None) -> Record:
         """After a guess that nobody counts, because the directory did not answer, or not about the password."""
-        return record._replace(wrong=tuple(when for when in record.wrong if when != guessed))
+        wrong = list(record.wrong)
+        if guessed in wrong:
+            wrong.remove(guessed)  # one of them, if there are several of the same moment
+        return record._replace(wrong=tuple(wrong))
 
     def _recent(self, moments: tuple[float, ...], now: float) -> tuple[float, ...]:
         return tuple(when for when in moments if now - when < self._settings.window)
