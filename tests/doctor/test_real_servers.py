@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from ldapauth.doctor.finding import Line, Mark
 from tests.doctor import examined, findings, only, problems, skipped
+from tests.doctor.test_people import MANY
+from tests.servers import ds389_config
+from tests.servers.certificates import CertificateAuthority
 from tests.servers.ds389 import Ds389
 from tests.servers.people import SUFFIX
 from tests.servers.samba import Samba
@@ -86,6 +90,20 @@ def test_a_base_that_is_not_in_a_389_directory_server(ds389: Ds389, tmp_path: Pa
     """A base DN that is not there is a problem whose remedy says what there is."""
     lines = ask(tmp_path, ds389, base_dn=f"ou=nowhere,{SUFFIX}")
     assert f"(there is {SUFFIX})" in only(lines, "base DN").remedy
+
+
+@pytest.mark.ds389
+def test_a_missing_index_on_a_389_directory_server(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, mocker: MockerFixture
+) -> None:
+    """Among 10,000 entries it refuses to look through them all, and what to index is said; with an index it is fast."""
+    mocker.patch.object(ds389_config, "entries", return_value=ds389_config.entries() + MANY)
+    with Ds389(CertificateAuthority(tmp_path_factory.mktemp("crowded"))) as crowded:
+        without = only(ask(tmp_path, crowded, filter="(&(objectClass=person)(description={user}))"), "search")
+        with_one = only(ask(tmp_path, crowded), "search")
+    assert (without.mark, without.remedy) == (Mark.PROBLEM, "index description for equality there")
+    assert "(result 11" in without.text
+    assert with_one.mark is Mark.OK
 
 
 @pytest.mark.samba
