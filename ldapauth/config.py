@@ -32,6 +32,9 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
+SHORTEST_KEY = 16
+"""Characters of the key by which names of users are hashed: fewer can be tried out."""
+
 _PORTS = {"ldap": 389, "ldaps": 636}
 
 
@@ -205,6 +208,11 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     target: NonEmpty = "stderr"
+    format: Literal["logfmt", "json"] = "logfmt"
+    users: Literal["plain", "hash"] = "plain"
+    users_key: Secret | None = None
+    users_key_file: NonEmpty | None = None
+    users_key_env: NonEmpty | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,6 +277,12 @@ def _listed(table: object, key: str) -> object:
     return table
 
 
+def _holds_secret(tree: Mapping[str, Any]) -> bool:
+    """Whether a secret stands in the configuration itself, whose tables are known to be tables."""
+    tables = [tree["http"], tree.get("log", {}), *tree["domains"].values()]
+    return any(name in table for table in tables for name in ("credentials", "users_key", "bind_password"))
+
+
 def _is_writable(file: Path) -> bool:
     try:
         return os.access(file if file.exists() else file.parent, os.W_OK)
@@ -299,13 +313,11 @@ class _Reader:
         http, log = values["http"], values["log"]
         if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
-        if isinstance(log, Log) and log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
-            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
-        elif isinstance(log, Log) and log.target.startswith("/") and not _is_writable(Path(log.target)):
-            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
+        if isinstance(log, Log):
+            values["log"] = self._check_log(log)
         if self._problems:
             raise ConfigurationError(*self._problems)
-        if "credentials" in tree.get("http", {}) or any("bind_password" in table for table in tree["domains"].values()):
+        if _holds_secret(tree):
             self._warn_if_readable(self._file)
         return Settings(domains=domains, warnings=tuple(self._warnings), **values)  # type: ignore[arg-type] # each of its section's type, or a problem was raised
 
@@ -348,6 +360,22 @@ class _Reader:
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
+
+    def _check_log(self, log: Log) -> Log:
+        if log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
+            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
+        elif log.target.startswith("/") and not _is_writable(Path(log.target)):
+            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
+        text = self._text(log, "log", "users_key")
+        if text is not None:
+            log = msgspec.structs.replace(log, users_key=Secret(text))
+        if log.users_key is not None and log.users != "hash":
+            self._problems.append('log.users_key: is of no use without users = "hash"')
+        if log.users_key is not None and len(log.users_key.reveal()) < SHORTEST_KEY:
+            self._problems.append(
+                f"log.users_key: expected at least {SHORTEST_KEY} characters, or names can be guessed"
+            )
+        return log
 
     def _check_domain(self, path: str, domain: Domain) -> Domain:
         text = self._text(domain, path, "bind_password")

@@ -385,7 +385,7 @@ def _named(
         return entry
     if not any(names.attributes.values()):
         raise DirectoryUnavailable(
-            f"{connection.server}: the service account may not read {', '.join(_names(naming))} of {entry.dn}"
+            f"{connection.server}: the service account may not read {', '.join(_names(naming))} of whom it finds"
         )
     return Reason.OTHER_NAME
 

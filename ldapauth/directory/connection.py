@@ -52,12 +52,14 @@ class Connection:
 
     Attributes:
         server: Where it goes.
+        name: The server's URL.
         closed: Whether it is of no more use.
         sent: Whether anything has been sent since this was last set to False by whoever uses the connection.
     """
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.server = server
+        self.name = str(server)
         self.closed = False
         self.sent = False
         self._socket = sock

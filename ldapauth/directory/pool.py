@@ -222,6 +222,7 @@ class Pool:
             _Lost: The connection failed under it.
         """
         connection.sent = False
+        log.asked.server = connection.name
         deadline = question.deadline
         try:
             limit = deadline.part(others + 1) if others and question.repeatable else deadline

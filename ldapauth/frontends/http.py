@@ -9,6 +9,8 @@ import binascii
 import hmac
 import logging
 import os
+import re
+import secrets
 import urllib.parse
 from collections.abc import Callable, Mapping
 
@@ -39,6 +41,8 @@ MAX_BODY = 65536
 
 _MAX_PARAMETERS = 16
 _RETRY_AFTER = "5"  # seconds
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,64}")
 
 _BOOT_ERROR = 3
 """The exit status at which gunicorn gives up; after another it would start workers again and again."""
@@ -81,7 +85,7 @@ def build(settings: Settings) -> Flask:
     strip_queries()
     app = Flask("ldapauth", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # a body without a length is cut there, so one more shows it
-    app.register_blueprint(_blueprint(Provider(settings), http))
+    app.register_blueprint(_blueprint(Provider(settings, "http"), http))
     return app
 
 
@@ -92,6 +96,7 @@ def _blueprint(provider: Provider, http: Http) -> Blueprint:
     @methods.before_app_request
     def answer() -> Response:
         deadline = Deadline.after(http.deadline)
+        log.asked.id = _request_id()
         method = request.path.lstrip("/")
         if not _may_ask(http):
             log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "")
@@ -141,6 +146,12 @@ def _response(body: str, status: int | None, headers: Mapping[str, str] | None =
     answer = Response(body, status, headers, content_type="text/plain; charset=utf-8")
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+def _request_id() -> str:
+    """What whoever stands in front of us calls the request, if it can be a name; else a name of ours."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _may_ask(http: Http) -> bool:

@@ -62,6 +62,9 @@ _CODECS: dict[str, Callable[[], Codec]] = {"generic": line.Codec, "ejabberd": ej
 _PROSODY = "needs external_auth_blocking = true, Prosody's default; for the other mode use mod_auth_http"
 
 
+_PID = os.getpid()  # several helpers may have one log
+
+
 class _Leave(Exception):
     """The process is to end; the text says why."""
 
@@ -72,7 +75,7 @@ def run(protocol: str, config_path: str | None, *, on_terminal: bool) -> None:
     try:
         settings = _start(config_path, on_terminal=on_terminal)
         limit: float = getattr(settings, protocol).deadline
-        _Server(_CODECS[protocol](), Provider(settings), limit, on_terminal=on_terminal).serve()
+        _Server(_CODECS[protocol](), Provider(settings, protocol), limit, on_terminal=on_terminal).serve()
     except _Leave as leaving:
         log.event(_log, logging.INFO, "leaving", reason=str(leaving))
     except ConfigurationError as error:
@@ -120,6 +123,7 @@ class _Server:
         self._limit = limit
         self._on_terminal = on_terminal
         self._empty_since = now()
+        self._asked = 0
 
     def serve(self) -> NoReturn:
         """Answers until there is a reason to leave."""
@@ -178,6 +182,8 @@ class _Server:
         if isinstance(parsed, command.Malformed):
             self._refuse(parsed.why, deadline)
             return
+        self._asked += 1
+        log.asked.id = f"{_PID}-{self._asked}"
         with log.held:
             try:
                 accepted = command.answer(parsed, self._provider, deadline)
