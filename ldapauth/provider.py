@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from . import certificate, jid, log
 from .config import Domain, Operation, Settings
 from .deadline import Deadline, now
-from .directory import Directory, User
+from .directory import Connection, Directory, Opener, User
 from .errors import (
     ChangeRefused,
     ConfigurationError,
@@ -98,18 +98,19 @@ class Provider:
     Args:
         settings: The checked configuration.
         door: What the log calls the front end that asks.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A template, filter or certificate can't be used; one line for each.
     """
 
-    def __init__(self, settings: Settings, door: str = "") -> None:
+    def __init__(self, settings: Settings, door: str = "", opener: Opener = Connection.open) -> None:
         self._door = door
         self._served: dict[str, _Served] = {}
         problems: list[str] = []
         for name, domain in settings.domains.items():
             try:
-                self._served[name] = _Served(name, domain, Directory(name, domain), _Outage())
+                self._served[name] = _Served(name, domain, Directory(name, domain, opener), _Outage())
             except ConfigurationError as error:
                 problems += error.problems
         if problems:

@@ -21,10 +21,10 @@ from . import policy, refusal, wire
 from .auto import Auto
 from .connection import Connection
 from .password import POLICY, check, demand_plain, demand_private, replace
-from .pool import Pool
+from .pool import Opener, Pool
 from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named, timed_filter
 
-__all__ = ["Directory", "User"]
+__all__ = ["Connection", "Directory", "Opener", "User"]
 
 CERTIFICATE = "userCertificate;binary"  # RFC 4523 2.1
 
@@ -43,12 +43,13 @@ class Directory:
     Args:
         name: The domain, as the configuration names it.
         settings: Its settings.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A template, filter or certificate can't be used; one line for each.
     """
 
-    def __init__(self, name: str, settings: Domain) -> None:
+    def __init__(self, name: str, settings: Domain, opener: Opener = Connection.open) -> None:
         self._settings = settings
         parse = _Templates(domain_path(name))
         self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
@@ -67,7 +68,7 @@ class Directory:
         self._known = _KnownNames(settings.dn_cache_ttl)
         self._queries: dict[tuple[str, ...], wire.Search] = {}
         self._time_limit = math.ceil(settings.deadline)  # a courtesy to the server; our own limit is exact
-        self._pool = Pool(domain_path(name), settings)
+        self._pool = Pool(domain_path(name), settings, opener)
 
     def find(self, user: User, deadline: Deadline) -> str | Reason:
         """The DN of exactly one entry, or why there is none."""

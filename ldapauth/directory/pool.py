@@ -30,6 +30,9 @@ _T = TypeVar("_T")
 
 Operation = Callable[[Connection, Deadline], _T]
 
+Opener = Callable[[Server, Domain, ssl.SSLContext, Deadline], Connection]
+"""How a connection is opened: `Connection.open`, but for whoever wants to see what is done on it."""
+
 SERVICE_PAUSE = 10.0
 """Seconds for which nothing is asked after the service account's password was found wrong: each try counts against the
 account, and a locked one is a longer outage."""
@@ -68,13 +71,15 @@ class Pool:
     Args:
         path: The path of the domain's table, for messages.
         settings: The domain's settings.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A certificate or key can't be used.
     """
 
-    def __init__(self, path: str, settings: Domain) -> None:
+    def __init__(self, path: str, settings: Domain, opener: Opener = Connection.open) -> None:
         self._settings = settings
+        self._opener = opener
         self._tls = tls_context(path, settings)
         self._listed: SrvList | Sequence[Server]
         if isinstance(settings.servers, str):
@@ -243,7 +248,7 @@ class Pool:
 
     def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:
         """A fresh connection of a kind: bound as the service account if it is to search."""
-        connection = Connection.open(server, self._settings, self._tls, limit)
+        connection = self._opener(server, self._settings, self._tls, limit)
         dn, password = self._settings.bind_dn, self._settings.bind_password
         if kept is self._verify or dn is None or password is None:
             return connection  # RFC 4511 4.2.1: a connection on which nothing was bound is anonymous
