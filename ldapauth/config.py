@@ -6,6 +6,7 @@ the directory's. What a filter or a DN template means is checked where it is use
 """
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -215,6 +216,15 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     users_key_env: NonEmpty | None = None
 
 
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What Prometheus is shown: `[metrics]`. The credentials are for `/metrics`, and good for nothing else."""
+
+    credentials: Annotated[tuple[Secret, ...], msgspec.Meta(min_length=1)] | None = None
+    credentials_file: NonEmpty | None = None
+    credentials_env: NonEmpty | None = None
+    textfile: NonEmpty | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration, checked.
 
@@ -226,6 +236,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     generic: Generic = Generic()
     ejabberd: Ejabberd = Ejabberd()
     log: Log = Log()
+    metrics: Metrics = Metrics()
     domains: dict[str, Domain]
     warnings: tuple[str, ...] = ()
 
@@ -279,7 +290,7 @@ def _listed(table: object, key: str) -> object:
 
 def _holds_secret(tree: Mapping[str, Any]) -> bool:
     """Whether a secret stands in the configuration itself, whose tables are known to be tables."""
-    tables = [tree["http"], tree.get("log", {}), *tree["domains"].values()]
+    tables = [tree["http"], tree["metrics"], tree.get("log", {}), *tree["domains"].values()]
     return any(name in table for table in tables for name in ("credentials", "users_key", "bind_password"))
 
 
@@ -305,16 +316,24 @@ class _Reader:
         self._warnings: list[str] = []
 
     def settings(self, tree: Mapping[str, Any]) -> Settings:
-        sections: dict[str, type[msgspec.Struct]] = {"http": Http, "generic": Generic, "ejabberd": Ejabberd, "log": Log}
+        sections: dict[str, type[msgspec.Struct]] = {
+            "http": Http,
+            "generic": Generic,
+            "ejabberd": Ejabberd,
+            "log": Log,
+            "metrics": Metrics,
+        }
         self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
-        tree = {**tree, "http": _listed(tree.get("http", {}), "credentials")}
+        tree = {**tree, **{name: _listed(tree.get(name, {}), "credentials") for name in ("http", "metrics")}}
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
-        http, log = values["http"], values["log"]
+        http, log, metrics = values["http"], values["log"], values["metrics"]
         if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
         if isinstance(log, Log):
             values["log"] = self._check_log(log)
+        if isinstance(metrics, Metrics):
+            values["metrics"] = self._check_metrics(metrics)
         if self._problems:
             raise ConfigurationError(*self._problems)
         if _holds_secret(tree):
@@ -347,19 +366,40 @@ class _Reader:
             return None
 
     def _check_http(self, http: Http) -> Http:
-        text = self._text(http, "http", "credentials")
-        if text is not None:  # one a line
-            lines = [line.removesuffix("\r") for line in text.split("\n")]
-            http = msgspec.structs.replace(http, credentials=tuple(Secret(line) for line in lines if line))
-        if http.credentials == ():
-            self._problems.append("http.credentials: is empty")
-        for index, secret in enumerate(http.credentials or ()):
-            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
-                place = f"[{index}]" if len(http.credentials or ()) > 1 else ""
-                self._problems.append(f'http.credentials{place}: expected "user:password"')
+        http = msgspec.structs.replace(http, credentials=self._credentials(http, "http"))
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
+
+    def _check_metrics(self, metrics: Metrics) -> Metrics:
+        if self._http:
+            metrics = msgspec.structs.replace(metrics, credentials=self._credentials(metrics, "metrics"))
+        if metrics != Metrics() and importlib.util.find_spec("prometheus_client") is None:
+            self._problems.append("metrics: needs the package prometheus-client: pip install 'ldapauth[metrics]'")
+        if metrics.textfile is None:
+            return metrics
+        file = self._file.parent.absolute() / metrics.textfile
+        if file.suffix != ".prom":
+            self._problems.append(
+                "metrics.textfile: expected a name that ends with .prom, as node_exporter reads no other"
+            )
+        elif not _is_writable(file.parent):
+            self._warnings.append(f"metrics.textfile: {file.parent}: can't be written, so there will be no file")
+        return msgspec.structs.replace(metrics, textfile=str(file))
+
+    def _credentials(self, struct: Http | Metrics, path: str) -> tuple[Secret, ...] | None:
+        """The credentials of a table, each seen to have a user and a password."""
+        found, text = struct.credentials, self._text(struct, path, "credentials")
+        if text is not None:  # one a line
+            lines = [line.removesuffix("\r") for line in text.split("\n")]
+            found = tuple(Secret(line) for line in lines if line)
+        if found == ():
+            self._problems.append(f"{path}.credentials: is empty")
+        for index, secret in enumerate(found or ()):
+            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
+                place = f"[{index}]" if len(found or ()) > 1 else ""
+                self._problems.append(f'{path}.credentials{place}: expected "user:password"')
+        return found
 
     def _check_log(self, log: Log) -> Log:
         if log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Ask = Callable[[User, Directory, Deadline], _T]
 
+Watch = Callable[[Operation, str, str, str, float], None]
+
 ANY_DOMAIN = "*"
 
 ANSWER_MARGIN = 0.2
@@ -100,11 +102,16 @@ class Provider:
         door: What the log calls the front end that asks.
         opener: How connections are opened.
 
+    Attributes:
+        watch: Is told what became of each question, if anybody wants to know: the operation, the name of the domain's
+            table (empty for none), the verdict and the reason as in the log, and seconds.
+
     Raises:
         ConfigurationError: A template, filter or certificate can't be used; one line for each.
     """
 
     def __init__(self, settings: Settings, door: str = "", opener: Opener = Connection.open) -> None:
+        self.watch: Watch | None = None
         self._door = door
         self._served: dict[str, _Served] = {}
         problems: list[str] = []
@@ -115,6 +122,23 @@ class Provider:
                 problems += error.problems
         if problems:
             raise ConfigurationError(*problems)
+
+    @property
+    def directories(self) -> dict[str, Directory]:
+        """The directories, by the names of their domains' tables."""
+        return {table: served.directory for table, served in self._served.items()}
+
+    def is_ready(self, domain: str | None, patience: Deadline) -> bool:
+        """Whether a domain's directory could be asked last; without a domain, whether all could."""
+        if domain is None:
+            return all(served.directory.is_ready(patience) for served in self._served.values())
+        served = self._lookup(domain)
+        return served is not None and served.directory.is_ready(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        for served in self._served.values():
+            served.directory.close()
 
     def check_password(self, local_part: str, domain: str, password: str, deadline: Deadline) -> Verdict:
         """Whether this is the user's password."""
@@ -260,6 +284,8 @@ class Provider:
             served.outage.hit(served.table, detail)
         elif served and served.outage.questions and server and verdict != "error":
             served.outage.over(served.table)
+        if self.watch is not None:
+            self.watch(operation, served.table if served else "", verdict, reason, seconds)
         log.event(
             _log,
             level,

@@ -21,7 +21,7 @@ from . import policy, refusal, wire
 from .auto import Auto
 from .connection import Connection
 from .password import POLICY, check, demand_plain, demand_private, replace
-from .pool import Opener, Pool
+from .pool import Opener, Pool, State
 from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named, timed_filter
 
 __all__ = ["Connection", "Directory", "Opener", "User"]
@@ -170,6 +170,18 @@ class Directory:
             check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit))
 
         self._pool.change(remove, deadline)
+
+    def state(self) -> State:
+        """How the servers and connections are; nobody is asked."""
+        return self._pool.state()
+
+    def is_ready(self, patience: Deadline) -> bool:
+        """Whether the directory could be asked last, without asking it often; waits for a first word, with patience."""
+        return self._pool.is_ready(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        self._pool.close()
 
     def _replace(self, connection: Connection, way: Way, dn: str, password: str, deadline: Deadline) -> None:
         demand_private(connection, way, start_tls=self._settings.start_tls)

@@ -36,6 +36,8 @@ def isolate() -> bool:
     on_terminal = os.isatty(STDIN)
     for number in _ENDING:
         signal.signal(number, lambda *_: os._exit(0))
+    if not on_terminal:  # there it means that the configuration is to be read again, and it has not been read yet
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in _KEYBOARD if on_terminal else ():
         signal.signal(number, signal.SIG_IGN)
     if on_terminal:
