@@ -886,7 +886,7 @@ def test_masked_settings_are_toml(directory: Path) -> None:
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
     assert tree["domains"]["example.com"]["scope"] == "sub"
     assert tree["log"] == {"level": "info", "target": "stderr", "format": "logfmt", "users": "plain"}
-    assert set(tree) == {"http", "generic", "ejabberd", "log", "domains"}
+    assert set(tree) == {"http", "generic", "ejabberd", "log", "metrics", "domains"}
 
 
 def test_masked_settings_can_be_loaded(directory: Path) -> None:
@@ -1027,6 +1027,7 @@ sections: dict[str, type[msgspec.Struct]] = {
     "generic": config.Generic,
     "ejabberd": config.Ejabberd,
     "log": config.Log,
+    "metrics": config.Metrics,
 }
 configurations: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"domains": domains}),

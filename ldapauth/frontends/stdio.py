@@ -112,7 +112,7 @@ class _Source:
         self._protocol = protocol
         self._path = path
         self._on_terminal = on_terminal
-        self._event = "start"
+        self._again = False
         self._meter: Meter | None = None
         for number in (signal.SIGTERM, signal.SIGHUP) if on_terminal else (signal.SIGTERM,):
             signal.signal(number, lambda number, _: _end(signal.Signals(number).name))
@@ -129,8 +129,11 @@ class _Source:
         settings = config.load(self._path, http=False)
         provider = Provider(settings, self._protocol)
         place = log.configure(settings.log, stderr=not self._on_terminal)
-        log.event(_log, logging.INFO, self._event, pid=str(os.getpid()), log=place)
-        self._event = "reread"
+        if self._again:
+            log.event(_log, logging.INFO, "reread", pid=str(os.getpid()), log=place)
+        else:
+            log.event(_log, logging.INFO, "start", pid=str(os.getpid()), log=place)
+        self._again = True
         for warning in settings.warnings:
             log.event(_log, logging.WARNING, "configuration", problem=warning)
         self._count(provider, settings.metrics.textfile)
