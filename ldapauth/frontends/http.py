@@ -53,7 +53,7 @@ _PATIENCE = 0.9
 
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/-]{1,64}")
 
 _BOOT_ERROR = 3
 """The exit status at which gunicorn gives up; after another it would start workers again and again."""
@@ -126,7 +126,7 @@ def _blueprint(provider: Provider, settings: Settings, meter: "Meter | None") ->
         log.asked.id = _request_id()
         shown = meter if method == "metrics" else None
         if not _may_ask(settings.metrics.credentials if shown else http.credentials):
-            log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "")
+            log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "", id=log.asked.id)
             return _response("credentials are needed", 401, {"WWW-Authenticate": 'Basic realm="ldapauth"'})
         if shown:
             return Response(shown.text(), headers=_NOT_KEPT, content_type=shown.content_type)
