@@ -28,6 +28,7 @@ from typing import Self
 
 from tests.frontends.programs import GENERIC, PATIENCE, configure
 from tests.servers.people import ORDINARY_PEOPLE, PEOPLE_DN
+from tests.servers.process import wait_until
 from tests.servers.proxy import Fault, Proxy
 from tests.servers.slapd import Slapd
 
@@ -207,6 +208,27 @@ def questions(chance: random.Random) -> Iterator[Question]:
         yield Question(uid, kind, lines[kind].encode())
 
 
+def last_login(log: str) -> str:
+    """The log from its last line about a login."""
+    return log[log.rfind("event=check_password") :]
+
+
+def says_no_answer(log: str, question: Question) -> bool:
+    """Whether the last line about a login is about this one, for which the directory was not there in time."""
+    return re.search(rf" user={question.uid} verdict=unavailable ", last_login(log)) is not None
+
+
+def logged(file: Path, question: Question, read: bytes) -> str:
+    """The log once it has the line of a question: that is written after the answer, and late by who was stopped."""
+
+    def text() -> str:
+        return file.read_text() if file.exists() else ""
+
+    if question.kind == "right" and _WORDS.get(read) == "refused":
+        wait_until(lambda: says_no_answer(text(), question), PATIENCE)
+    return text()
+
+
 def judge(report: Report, question: Question, read: bytes, log: str) -> None:
     """Counts what came of a question, and notes it where it must not be.
 
@@ -216,9 +238,8 @@ def judge(report: Report, question: Question, read: bytes, log: str) -> None:
     word = _WORDS.get(read, "garbled")
     outcome = f"{question.kind}-{word}"
     if outcome == "right-refused":
-        last = log[log.rfind("event=check_password") :]
-        if not re.search(rf" user={question.uid} verdict=unavailable ", last):
-            report.mistakes.append(f"{outcome} {last!r}")
+        if not says_no_answer(log, question):
+            report.mistakes.append(f"{outcome} {last_login(log)!r}")
     elif word == "garbled" or (word == "accepted" and question.kind != "right"):
         report.mistakes.append(f"{outcome} {question.line!r} {read!r}")
     report.outcomes[outcome] += 1
@@ -252,7 +273,7 @@ def run(
                 for question, _ in zip(questions(chance), range(share), strict=False):
                     trouble.before_a_question()
                     read = prosody.ask(question.line)
-                    text = log.read_text() if log.exists() else ""
+                    text = logged(log, question, read)
                     with lock:
                         judge(report, question, read, text)
                         if until_let_in and report.let_in:
