@@ -5,7 +5,6 @@ plain is quoted and escaped: no name can forge a field, a line, or a command to 
 to be in the log, they are replaced here, on the way into a line.
 """
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -22,6 +21,7 @@ from typing import Protocol
 from .config import Log
 
 ROOT = "ldapauth"
+_root = logging.getLogger(ROOT)
 
 SYSLOG_SOCKET = "/dev/log"
 
@@ -41,13 +41,12 @@ def configure(settings: Log, *, stderr: bool = True) -> str:
     if settings.users == "hash":
         style = _Hidden(style, _key(settings))
     handler, place = _handler(target, style)
-    root = logging.getLogger(ROOT)
-    replaced, root.handlers[:] = root.handlers[:], [handler]
-    for old in replaced:
-        old.close()
-    root.setLevel(settings.level.upper())
-    root.propagate = False
-    held.writer = handler if isinstance(handler, _Lines) else None
+    for replaced in _root.handlers:
+        if not isinstance(replaced, _Lines):  # another thread may just be about to write to its descriptor
+            replaced.close()
+    _root.handlers[:] = [handler]
+    _root.setLevel(settings.level.upper())
+    _root.propagate = False
     logging.raiseExceptions = False  # a full disk is no reason to print a traceback where answers are read
     logging.logThreads = logging.logMultiprocessing = False  # no format of ours shows them, and each line pays for them
     return place
@@ -57,9 +56,22 @@ def event(logger: logging.Logger, level: int, name: str, **fields: str) -> None:
     """Logs an event with its fields; empty ones are left out."""
     if logger.isEnabledFor(level):
         if held.waiting is None:
-            logger.handle(_Event(logger.name, level, time.time(), name, fields))
+            _log(logger, level, time.time(), name, fields)
         else:
             held.waiting.append((logger, level, time.time(), name, fields))
+
+
+def _log(logger: logging.Logger, level: int, created: float, name: str, fields: dict[str, str]) -> None:
+    """Has an event written.
+
+    Where lines are all that becomes of it, as a rule, they are written without the library's records, filters and
+    locks, which take three times as long as the words.
+    """
+    handlers = _root.handlers
+    if len(handlers) == 1 and isinstance(handlers[0], _Lines) and not _root.propagate:
+        handlers[0].write(level, created, name, fields)
+    else:
+        logger.handle(_Event(logger.name, level, created, name, fields))
 
 
 _BLANK = vars(logging.LogRecord("", 0, "", 0, "", None, None))
@@ -121,14 +133,16 @@ class _Timed:
 
     def __init__(self, template: str) -> None:
         self._template = template
-        self._second, self._text = 0, ""
+        self._last = 0, ""
 
     def at(self, created: float) -> str:
         """The time as text, but for the milliseconds."""
-        second = int(created)
-        if second != self._second:
-            self._second, self._text = second, time.strftime(self._template, time.localtime(second))
-        return self._text
+        second, text = self._last
+        if second != int(created):
+            second = int(created)
+            text = time.strftime(self._template, time.localtime(second))
+            self._last = second, text
+        return text
 
 
 class _Logfmt(_Timed):
@@ -216,17 +230,14 @@ class _Held:
     """A context in which events wait, and are written at its end: `with held:`.
 
     It is for the programs on standard input, which answer one question at a time: whoever waits for an answer is not to
-    wait for the log as well. What other threads log meanwhile is written with the rest. Lines are written without the
-    library's records, filters and locks, which take longer than the words.
+    wait for the log as well. What other threads log meanwhile is written with the rest.
 
     Attributes:
         waiting: What waits; nothing does outside the context.
-        writer: What writes the lines, if it is lines that are written.
     """
 
     def __init__(self) -> None:
         self.waiting: list[tuple[logging.Logger, int, float, str, dict[str, str]]] | None = None
-        self.writer: _Lines | None = None
 
     def __enter__(self) -> None:
         self.waiting = []
@@ -237,11 +248,8 @@ class _Held:
     def release(self) -> None:
         """Writes what waits; for whoever ends the process within the context, too."""
         waiting, self.waiting = self.waiting, None
-        for logger, level, created, name, fields in waiting or ():
-            if self.writer:
-                self.writer.write(level, created, name, fields)
-            else:
-                logger.handle(_Event(logger.name, level, created, name, fields))
+        for what in waiting or ():
+            _log(*what)
 
 
 held = _Held()
@@ -256,10 +264,19 @@ def _handler(target: str, style: _Style) -> tuple[logging.Handler, str]:
             syslog.setFormatter(_SyslogFormatter(style))
             return syslog, "syslog"
         if target != "none":
-            return _FileLines(target, style), target
+            return _file(target, style), target
     except (OSError, ValueError):  # ValueError: a NUL in a file's name
         return logging.NullHandler(), f"nowhere ({target} can't be opened)"
     return logging.NullHandler(), "nowhere"
+
+
+def _file(path: str, style: _Style) -> "_FileLines":
+    """What writes to a file: the same as before, where it does so already."""
+    for handler in _root.handlers:
+        if isinstance(handler, _FileLines) and handler.path == path and not handler.closed:
+            handler.restyle(style)
+            return handler
+    return _FileLines(path, style)
 
 
 class _SyslogFormatter(logging.Formatter):
@@ -283,6 +300,10 @@ class _Lines(logging.Handler):
     def __init__(self, descriptor: int, style: _Style) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self.restyle(style)
+
+    def restyle(self, style: _Style) -> None:
+        """Has lines look so from now on."""
         self._line = style.line
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -292,8 +313,10 @@ class _Lines(logging.Handler):
     def write(self, level: int, created: float, name: str, fields: dict[str, str]) -> None:
         """Writes a line; on a full disk none, for that is no reason to fail a login."""
         line = f"{self._line(level, created, name, fields)}\n"
-        with contextlib.suppress(OSError):
+        try:
             os.write(self.descriptor(), line.encode("utf-8", "backslashreplace"))
+        except OSError:
+            return
 
     def descriptor(self) -> int:
         """Where the next line goes."""
@@ -304,11 +327,12 @@ class _FileLines(_Lines):
     """Writes lines to the end of a file; to a new one of its name when it was moved away (logrotate)."""
 
     def __init__(self, path: str, style: _Style) -> None:
-        self._path = path
+        self.path = path
+        self.closed = False
         super().__init__(self._open(), style)
 
     def _open(self) -> int:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         opened = os.fstat(descriptor)
         self._identity = opened.st_dev, opened.st_ino
         return descriptor
@@ -316,19 +340,19 @@ class _FileLines(_Lines):
     def descriptor(self) -> int:
         """Where the next line goes."""
         try:
-            there = os.stat(self._path)  # noqa: PTH116 - a Path for a name that is only handed on
+            there = os.stat(self.path)  # noqa: PTH116 - a Path for a name that is only handed on
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != self._identity:
             new = self._open()
-            os.close(self._descriptor)
-            self._descriptor = new
+            os.dup2(new, self._descriptor, inheritable=False)  # other threads write to the one or the other
+            os.close(new)
         return self._descriptor
 
     def close(self) -> None:
-        if self._descriptor >= 0:
+        if not self.closed:  # the library does it at exit once more, when the descriptor may be somebody else's
             os.close(self._descriptor)
-        self._descriptor = -1
+        self.closed = True
         super().close()
 
 

@@ -248,9 +248,10 @@ class Provider:
             refuse: Answers what needs no directory.
         """
         level, verdict, reason, detail = logging.INFO, "error", "bug", ""
-        served = self._lookup(question.domain)
+        served = None
         log.asked.server = ""
         try:
+            served = self._lookup(question.domain)
             outcome = _outcome(question, served, ask, refuse)
             verdict, reason = "accepted", ""
             if isinstance(outcome, Verdict) and outcome.reason:

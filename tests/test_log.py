@@ -158,6 +158,20 @@ def test_a_held_line_is_like_any_other(tmp_path: Path, style: Literal["logfmt", 
     assert first == second
 
 
+def test_a_file_is_written_on_in_another_format(tmp_path: Path) -> None:
+    """A configuration that is read again changes the format and keeps the file open, whoever is about to write to it."""
+    target = tmp_path / "ldapauth.log"
+    log.configure(Log(target=str(target)))
+    log.event(LOGGER, logging.INFO, "before")
+    (before,) = logging.getLogger(log.ROOT).handlers
+    log.configure(Log(target=str(target), format="json"))
+    log.event(LOGGER, logging.INFO, "after")
+    assert logging.getLogger(log.ROOT).handlers == [before]
+    first, second = target.read_text().splitlines()
+    assert first.endswith(" INFO event=before")
+    assert json.loads(second)["event"] == "after"
+
+
 KEY = Secret("0123456789abcdef")
 
 
@@ -253,6 +267,37 @@ def test_a_file_that_was_moved_away_is_made_again(file: Path) -> None:
     log.event(LOGGER, logging.INFO, "after")
     assert logged(moved) == [{"event": "before"}]
     assert logged(file) == [{"event": "after"}]
+
+
+def test_a_directory_that_has_gone_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """While the file has no directory events raise nothing and are lost, and once it is back there is a file."""
+    file = tmp_path / "log" / "ldapauth.log"
+    file.parent.mkdir()
+    log.configure(Log(target=str(file)))
+    moved = file.parent.rename(tmp_path / "moved")
+    for name in ("first", "second"):
+        log.event(LOGGER, logging.INFO, name)
+    file.parent.mkdir()
+    log.event(LOGGER, logging.INFO, "back")
+    log.event(LOGGER, logging.INFO, "again")
+    assert logged(file) == [{"event": "back"}, {"event": "again"}]
+    assert (moved / file.name).read_text() == ""
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_full_disk_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """On a full disk events raise nothing, not even after the file was moved away with lines that are not written."""
+    file = tmp_path / "ldapauth.log"
+    file.symlink_to("/dev/full")
+    log.configure(Log(target=str(file)))
+    log.event(LOGGER, logging.INFO, "before")
+    file.unlink()
+    for name in ("first", "second"):
+        log.event(LOGGER, logging.INFO, name)
+    logging.getLogger(log.ROOT).handlers[0].close()
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
 
 
 def test_standard_error(capfd: pytest.CaptureFixture[str]) -> None:

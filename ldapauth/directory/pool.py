@@ -65,6 +65,14 @@ class _Question(Generic[_T]):
     deadline: Deadline
     repeatable: bool
 
+    def share(self, others: int) -> Deadline:
+        """The deadline of one attempt.
+
+        What may be done again gets a share of the time: so many others may have to follow, other servers or a fresh
+        connection after a kept one that is silent because a firewall has forgotten it.
+        """
+        return self.deadline.part(others + 1) if others and self.repeatable else self.deadline
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class State:
@@ -119,7 +127,7 @@ class Pool:
         Raises:
             DirectoryUnavailable: No server can be asked.
         """
-        return self._run(_Question(self._search, operation, deadline, repeatable=True))
+        return self._run(self._search, operation, deadline, repeatable=True)
 
     def change(self, operation: "Operation[_T]", deadline: Deadline) -> _T:
         """Does something on a search connection that must not be done twice.
@@ -127,7 +135,7 @@ class Pool:
         Raises:
             DirectoryUnavailable: No server can be asked, or whether it was done is not known.
         """
-        return self._run(_Question(self._search, operation, deadline, repeatable=False))
+        return self._run(self._search, operation, deadline, repeatable=False)
 
     def verify(self, operation: "Operation[_T]", deadline: Deadline) -> _T:
         """Binds on a verify connection; a bind that may have been counted is not done again.
@@ -135,7 +143,7 @@ class Pool:
         Raises:
             DirectoryUnavailable: No server can be asked, or none answered.
         """
-        return self._run(_Question(self._verify, operation, deadline, repeatable=False))
+        return self._run(self._verify, operation, deadline, repeatable=False)
 
     def state(self) -> State:
         """How the servers and connections are; nobody is asked."""
@@ -163,18 +171,18 @@ class Pool:
         if isinstance(self._listed, SrvList):
             self._listed.reset_lock()
 
-    def _run(self, question: "_Question[_T]") -> _T:
+    def _run(self, kept: Kept, operation: "Operation[_T]", deadline: Deadline, *, repeatable: bool) -> _T:
         """Asks on a kept connection to the first server, as nearly always; where that does not do, whoever does."""
-        server = self._servers.usual
-        connection = question.kept.enter_with(server) if server and not self._refused else None
+        connection = kept.enter_with(self._servers.usual) if self._servers.usual and not self._refused else None
         if connection is None:
-            return self._ask_around(question)
+            return self._ask_around(_Question(kept, operation, deadline, repeatable))
         try:
-            return self._use(connection, question, others=1)
+            return self._use(kept, connection, operation, deadline.part(2) if repeatable else deadline)
         except _Lost as error:
+            question = _Question(kept, operation, deadline, repeatable)
             self._lost(connection, question, error, others=len(self._settings.servers) - 1)
         finally:
-            question.kept.leave()
+            kept.leave()
         return self._ask_around(question)
 
     def _ask_around(self, question: "_Question[_T]") -> _T:
@@ -207,13 +215,13 @@ class Pool:
         kept = question.kept.take(server)
         if kept is not None:
             try:
-                return self._use(kept, question, others=1)
+                return self._use(question.kept, kept, question.operation, question.share(1))
             except _Lost as error:
                 self._lost(kept, question, error, others)
         started = now()
         fresh = self._fresh(question, server, others)
         try:
-            return self._use(fresh, question, others)
+            return self._use(question.kept, fresh, question.operation, question.share(others))
         except _Lost as error:
             if others:  # alone, a server that was slow once is not left alone: there is nobody else to ask
                 self._servers.failed(server, str(error), now() - started)
@@ -251,33 +259,28 @@ class Pool:
                 self._servers.failed(server, str(error), now() - started)
             raise _TryNext(str(error)) from None
 
-    def _use(self, connection: Connection, question: "_Question[_T]", others: int) -> _T:
+    def _use(self, kept: Kept, connection: Connection, operation: "Operation[_T]", limit: Deadline) -> _T:
         """Asks on a connection, and keeps it if it is still good.
-
-        What may be done again elsewhere gets a share of the time: so many others may have to follow, other servers or
-        a fresh connection after a kept one that is silent because a firewall has forgotten it.
 
         Raises:
             _Lost: The connection failed under it.
         """
         connection.sent = False
         log.asked.server = connection.name
-        deadline = question.deadline
         try:
-            limit = deadline.part(others + 1) if others and question.repeatable else deadline
-            result = question.operation(connection, limit)
+            result = operation(connection, limit)
         except DeadlineExceeded as error:
             connection.close()
             raise _LostInTime(str(error)) from None
         except LdapAuthError as error:
             if connection.closed:
                 raise _Lost(str(error)) from None
-            question.kept.put(connection)  # it was the answer that was bad, not the connection
+            kept.put(connection)  # it was the answer that was bad, not the connection
             raise
         except BaseException:
             connection.close()
             raise
-        question.kept.put(connection)
+        kept.put(connection)
         return result
 
     def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:

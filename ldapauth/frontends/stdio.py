@@ -1,13 +1,14 @@
 """Serving questions on standard input and output: which are answered, when an answer may leave, and how it ends.
 
 Owns the loop and the gate. An answer leaves only before its deadline, and on a terminal only if no newer question has
-come; otherwise the process ends without answering, because a late answer would be taken for the answer to the next
-question. Knows no protocol's bytes and nothing of LDAP.
+come and whoever asked still waits; otherwise the process ends without answering, because a late answer would be taken
+for the answer to the next question. Knows no protocol's bytes and nothing of LDAP.
 """
 
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -18,6 +19,7 @@ from ldapauth.errors import ConfigurationError, DirectoryUnavailable
 from ldapauth.provider import Provider
 
 from . import command, ejabberd, line, terminal
+from .asker import Asker
 
 if TYPE_CHECKING:
     from ldapauth.metrics import Meter
@@ -37,6 +39,10 @@ what follows a line break must not be taken for a question of its own."""
 _SHORTEST_LIFE = 1.5
 """Seconds that a helper of ejabberd's lives at least: one that ends at once is not started again until ejabberd is, so
 a mistake in the configuration would outlive its correction."""
+
+
+_LAST_WORDS = 1.0
+"""Seconds that an ending process gives its log to take the reason."""
 
 
 class Codec(Protocol):
@@ -152,7 +158,8 @@ class _Source:
 
 
 def _end(reason: str) -> NoReturn:
-    """Ends at once, whatever is under way: an answer owed is better never than late."""
+    """Ends at once, whatever is under way: an answer owed is better never than late. Nor is a log waited for."""
+    threading.Timer(_LAST_WORDS, os._exit, (0,)).start()
     log.event(_log, logging.INFO, "leaving", reason=reason)
     log.held.release()
     os._exit(0)
@@ -174,6 +181,7 @@ class _Server:
         self._on_terminal = on_terminal
         self._empty_since = now()
         self._asked = 0
+        self._asker = Asker()
 
     def serve(self) -> NoReturn:
         """Answers until there is a reason to leave."""
@@ -190,7 +198,7 @@ class _Server:
                 self._reread()
             self._codec.feed(self._read())
             while (frame := self._codec.next_frame()) is not None:
-                if self._on_terminal and (self._codec.rest() or terminal.more_waits(_SETTLE)):
+                if self._on_terminal and self._is_burst():
                     self._refuse_burst()
                 else:
                     self._ask(frame)
@@ -224,6 +232,8 @@ class _Server:
             replaced.close()
 
     def _read(self) -> bytes:
+        if self._on_terminal:
+            self._asker.has_asked()
         try:
             data = os.read(terminal.STDIN, _READ)
         except OSError as error:  # EIO: the other end of the terminal is closed
@@ -261,6 +271,13 @@ class _Server:
         log.event(_log, logging.WARNING, "malformed", reason=why)
         self._write(deadline, accepted=False)
 
+    def _is_burst(self) -> bool:
+        """Whether something follows the line that was read, at once or a moment later."""
+        self._asker.may_sleep()
+        more = bool(self._codec.rest()) or terminal.more_waits(_SETTLE)
+        self._asker.may_sleep()
+        return more
+
     def _refuse_burst(self) -> None:
         """Refuses, with one answer, everything that has come at once on a terminal.
 
@@ -287,7 +304,11 @@ class _Server:
             self._empty_since = moment
         if deadline.expired:
             raise _Leave("the answer would be late")
+        if self._on_terminal and not self._asker.waits:
+            raise _Leave(f"whoever asked has not waited ({_PROSODY})")
         try:
             os.write(terminal.STDOUT, self._codec.encode(accepted=accepted))
         except OSError as error:
             raise _Leave(f"end of output ({error.strerror})") from None
+        if self._on_terminal:
+            self._asker.was_answered()

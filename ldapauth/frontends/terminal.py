@@ -1,7 +1,8 @@
 """What a helper does about its descriptors before anything else, because Prosody runs it on a pseudo-terminal.
 
 Owns descriptors 0 to 2 and the terminal's mode. Imports nothing but the standard library's smallest: until `isolate`
-has run, whatever is printed is read as an answer. The facts are in docs/clients.md, "Prosody's terminal".
+has run, whatever is printed is read as an answer, and a signal ends the process with another status than 0. The facts
+are in docs/clients.md, "Prosody's terminal".
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import os
 import select
 import signal
 import termios
-import threading
 import tty
 from collections.abc import Callable
 
@@ -71,6 +71,7 @@ def when_nobody_reads(act: Callable[[], object]) -> None:
     An XMPP server that gives up a helper closes its end, and so does one that ends. The helper may be waiting for the
     directory just then, and would be one more of those that pile up behind a restarted server.
     """
+    import threading  # noqa: PLC0415 - until `isolate` has run a signal kills, so what is not needed by then is put off
 
     def watch() -> None:
         output = select.poll()

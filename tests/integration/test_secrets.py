@@ -83,8 +83,8 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
-HTTP_CREDENTIALS, BIND, WRONG_BIND = "HTTP credentials", "bind password", "refused bind password"
-OURS = [HTTP_CREDENTIALS, BIND, WRONG_BIND]
+HTTP_CREDENTIALS, METRICS, BIND, WRONG_BIND = "HTTP credentials", "metrics", "bind password", "refused bind password"
+OURS = [HTTP_CREDENTIALS, METRICS, BIND, WRONG_BIND]
 
 KNOWN = {"right": "right password", "same": "refused by policy", "kept": "password of an account that is kept"}
 """The people in the directory, and what their passwords are called."""
@@ -126,6 +126,7 @@ def configured(domains: dict[str, dict[str, Any]], tmp_path_factory: pytest.Temp
         log = directory / "ldapauth.log"
         sections: dict[str, Any] = {
             "http": {"credentials": f"prosody:{secret(HTTP_CREDENTIALS)}", "deadline": 60.0},
+            "metrics": {"credentials": f"prometheus:{secret(METRICS)}"},
             "log": {"level": "debug", "target": str(log) if target == "file" else target},
             "domains": domains,
         }
