@@ -159,7 +159,7 @@ def test_a_held_line_is_like_any_other(tmp_path: Path, style: Literal["logfmt", 
 
 
 def test_a_file_is_written_on_in_another_format(tmp_path: Path) -> None:
-    """A configuration that is read again changes the format and keeps the file open, whoever is about to write to it."""
+    """A configuration that is read again changes the format, and the file stays open for whoever writes to it."""
     target = tmp_path / "ldapauth.log"
     log.configure(Log(target=str(target)))
     log.event(LOGGER, logging.INFO, "before")

@@ -513,7 +513,7 @@ class TestCommands:
         done = subprocess.run([script("ldapauth"), "--config", str(file), "config"], capture_output=True, check=True)
         assert b'bind_password = "***"' in done.stdout
         evidence = {"output": done.stdout.decode(), "errors": done.stderr.decode()}
-        assert [found(one, evidence) for one in OURS] == [[]] * 3
+        assert [found(one, evidence) for one in OURS] == [[]] * len(OURS)
 
     @pytest.mark.parametrize(
         ("name", "jid", "outcome"),
@@ -531,7 +531,7 @@ class TestCommands:
         shown = type_password([script("ldapauth"), "--config", str(file), "check", jid], secret(name))
         assert f"\n{outcome}" in shown
         evidence = {"terminal": shown, "log": log.read_text() if log.exists() else ""}
-        assert [found(one, evidence) for one in (name, *OURS)] == [[]] * 4
+        assert [found(one, evidence) for one in (name, *OURS)] == [[]] * (1 + len(OURS))
 
 
 QUESTIONS: dict[str, Callable[[Provider, str, Deadline], object]] = {
@@ -617,7 +617,7 @@ class TestObjects:
         with pytest.raises(LdapAuthError) as caught:
             QUESTIONS[name](provider, secret(name), Deadline.after(2.0))
         shown = {"traceback": "".join(traceback.format_exception(caught.value)), "repr": repr(caught.value)}
-        assert [found(one, shown) for one in (name, *OURS)] == [[]] * 4
+        assert [found(one, shown) for one in (name, *OURS)] == [[]] * (1 + len(OURS))
 
 
 TABLE = {"servers": ["ldap://localhost"], "base_dn": "dc=example,dc=com"}
