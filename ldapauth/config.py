@@ -6,6 +6,7 @@ the directory's. What a filter or a DN template means is checked where it is use
 """
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -34,6 +35,8 @@ Remembered = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _SHORTEST_SECRET = 32  # characters: one that can be guessed protects nothing
+SHORTEST_KEY = 16
+"""Characters of the key by which names of users are hashed: fewer can be tried out."""
 
 _PORTS = {"ldap": 389, "ldaps": 636}
 
@@ -208,6 +211,20 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     target: NonEmpty = "stderr"
+    format: Literal["logfmt", "json"] = "logfmt"
+    users: Literal["plain", "hash"] = "plain"
+    users_key: Secret | None = None
+    users_key_file: NonEmpty | None = None
+    users_key_env: NonEmpty | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What Prometheus is shown: `[metrics]`. The credentials are for `/metrics`, and good for nothing else."""
+
+    credentials: Annotated[tuple[Secret, ...], msgspec.Meta(min_length=1)] | None = None
+    credentials_file: NonEmpty | None = None
+    credentials_env: NonEmpty | None = None
+    textfile: NonEmpty | None = None
 
 
 class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -236,6 +253,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     generic: Generic = Generic()
     ejabberd: Ejabberd = Ejabberd()
     log: Log = Log()
+    metrics: Metrics = Metrics()
     guard: Guard = Guard()
     domains: dict[str, Domain]
     warnings: tuple[str, ...] = ()
@@ -272,11 +290,6 @@ def load(path: str | None = None, *, http: bool = True) -> Settings:
     return _Reader(file, http=http).settings(tree)
 
 
-def _holds_secret(table: Mapping[str, Any]) -> bool:
-    """Whether a secret stands in a domain's table, or in the guard's: a URL may have a password in it."""
-    return "bind_password" in table or "secret" in table or "@" in table.get("storage", "")
-
-
 def _is_dotted(table: object) -> bool:
     """Whether a domain was written without quotes, so that its labels are tables in tables."""
     return (
@@ -291,6 +304,13 @@ def _listed(table: object, key: str) -> object:
     if isinstance(table, dict) and key in table and not isinstance(table[key], list):
         return {**table, key: [table[key]]}
     return table
+
+
+def _holds_secret(tree: Mapping[str, Any]) -> bool:
+    """Whether a secret stands in the configuration itself, whose tables are known to be tables."""
+    tables = [tree["http"], tree["metrics"], tree.get("log", {}), tree.get("guard", {}), *tree["domains"].values()]
+    named = any(name in table for table in tables for name in ("credentials", "users_key", "bind_password", "secret"))
+    return named or "@" in tree.get("guard", {}).get("storage", "")  # a URL may have a password in it
 
 
 def _is_writable(file: Path) -> bool:
@@ -320,26 +340,25 @@ class _Reader:
             "generic": Generic,
             "ejabberd": Ejabberd,
             "log": Log,
+            "metrics": Metrics,
             "guard": Guard,
         }
         self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
-        tree = {**tree, "http": _listed(tree.get("http", {}), "credentials")}
+        tree = {**tree, **{name: _listed(tree.get(name, {}), "credentials") for name in ("http", "metrics")}}
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
-        http, log, guard = values["http"], values["log"], values["guard"]
-        if isinstance(guard, Guard):
-            values["guard"] = self._check_guard(guard)
+        http, log, metrics, guard = values["http"], values["log"], values["metrics"], values["guard"]
         if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
-        if isinstance(log, Log) and log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
-            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
-        elif isinstance(log, Log) and log.target.startswith("/") and not _is_writable(Path(log.target)):
-            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
+        if isinstance(log, Log):
+            values["log"] = self._check_log(log)
+        if isinstance(metrics, Metrics):
+            values["metrics"] = self._check_metrics(metrics)
+        if isinstance(guard, Guard):
+            values["guard"] = self._check_guard(guard)
         if self._problems:
             raise ConfigurationError(*self._problems)
-        if "credentials" in tree.get("http", {}) or any(
-            map(_holds_secret, [tree.get("guard", {}), *tree["domains"].values()])
-        ):
+        if _holds_secret(tree):
             self._warn_if_readable(self._file)
         return Settings(domains=domains, warnings=tuple(self._warnings), **values)  # type: ignore[arg-type] # each of its section's type, or a problem was raised
 
@@ -369,16 +388,7 @@ class _Reader:
             return None
 
     def _check_http(self, http: Http) -> Http:
-        text = self._text(http, "http", "credentials")
-        if text is not None:  # one a line
-            lines = [line.removesuffix("\r") for line in text.split("\n")]
-            http = msgspec.structs.replace(http, credentials=tuple(Secret(line) for line in lines if line))
-        if http.credentials == ():
-            self._problems.append("http.credentials: is empty")
-        for index, secret in enumerate(http.credentials or ()):
-            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
-                place = f"[{index}]" if len(http.credentials or ()) > 1 else ""
-                self._problems.append(f'http.credentials{place}: expected "user:password"')
+        http = msgspec.structs.replace(http, credentials=self._credentials(http, "http"))
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
@@ -397,6 +407,52 @@ class _Reader:
         if guard.stale_if_error and not guard.failures:
             self._warnings.append("guard.stale_if_error: while no directory counts guesses, nobody does: set failures")
         return guard
+
+    def _check_metrics(self, metrics: Metrics) -> Metrics:
+        if self._http:
+            metrics = msgspec.structs.replace(metrics, credentials=self._credentials(metrics, "metrics"))
+        if metrics != Metrics() and importlib.util.find_spec("prometheus_client") is None:
+            self._problems.append("metrics: needs the package prometheus-client: pip install 'ldapauth[metrics]'")
+        if metrics.textfile is None:
+            return metrics
+        file = self._file.parent.absolute() / metrics.textfile
+        if file.suffix != ".prom":
+            self._problems.append(
+                "metrics.textfile: expected a name that ends with .prom, as node_exporter reads no other"
+            )
+        elif not _is_writable(file.parent):
+            self._warnings.append(f"metrics.textfile: {file.parent}: can't be written, so there will be no file")
+        return msgspec.structs.replace(metrics, textfile=str(file))
+
+    def _credentials(self, struct: Http | Metrics, path: str) -> tuple[Secret, ...] | None:
+        """The credentials of a table, each seen to have a user and a password."""
+        found, text = struct.credentials, self._text(struct, path, "credentials")
+        if text is not None:  # one a line
+            lines = [line.removesuffix("\r") for line in text.split("\n")]
+            found = tuple(Secret(line) for line in lines if line)
+        if found == ():
+            self._problems.append(f"{path}.credentials: is empty")
+        for index, secret in enumerate(found or ()):
+            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
+                place = f"[{index}]" if len(found or ()) > 1 else ""
+                self._problems.append(f'{path}.credentials{place}: expected "user:password"')
+        return found
+
+    def _check_log(self, log: Log) -> Log:
+        if log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
+            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
+        elif log.target.startswith("/") and not _is_writable(Path(log.target)):
+            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
+        text = self._text(log, "log", "users_key")
+        if text is not None:
+            log = msgspec.structs.replace(log, users_key=Secret(text))
+        if log.users_key is not None and log.users != "hash":
+            self._problems.append('log.users_key: is of no use without users = "hash"')
+        if log.users_key is not None and len(log.users_key.reveal()) < SHORTEST_KEY:
+            self._problems.append(
+                f"log.users_key: expected at least {SHORTEST_KEY} characters, or names can be guessed"
+            )
+        return log
 
     def _check_domain(self, path: str, domain: Domain) -> Domain:
         text = self._text(domain, path, "bind_password")

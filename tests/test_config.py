@@ -80,8 +80,12 @@ SHAPES = {
     "unknown key in http": (domain() + "[http]\nport = 5\n", ["http.port: unknown key"]),
     "unknown key in generic": (domain() + "[generic]\nport = 5\n", ["generic.port: unknown key"]),
     "unknown key in ejabberd": (domain() + "[ejabberd]\nport = 5\n", ["ejabberd.port: unknown key"]),
-    "unknown key in log": (domain() + "[log]\nport = 5\n", ["log.port: unknown key"]),
+    "unknown key in log": (domain() + "[log]\nport = 5\n", ["log.port: unknown key (did you mean format?)"]),
     "unknown key in guard": (domain() + "[guard]\nport = 5\n", ["guard.port: unknown key"]),
+    "a format that there is not": (
+        domain() + '[log]\nformat = "xml"\n',
+        ['log.format: expected one of "logfmt", "json"'],
+    ),
     "unknown key in a domain": (domain("port = 5"), [f"{D}.port: unknown key"]),
     "unknown key in register": (domain("register.port = 5"), [f"{D}.register.port: unknown key"]),
     "http is no table": ("http = 5\n" + domain(), ["http: expected `object`, got `int`"]),
@@ -185,6 +189,18 @@ SERVERS = {
 }
 
 RELATIONS = {
+    "a key for names that are shown": (
+        domain() + "[log]\nusers_key = '0123456789abcdef'\n",
+        ['log.users_key: is of no use without users = "hash"'],
+    ),
+    "a key that can be tried out": (
+        domain() + "[log]\nusers = 'hash'\nusers_key = '0123456789abcde'\n",
+        ["log.users_key: expected at least 16 characters, or names can be guessed"],
+    ),
+    "a key's file that is not there": (
+        domain() + "[log]\nusers = 'hash'\nusers_key_file = 'missing'\n",
+        ["log.users_key_file: {directory}/missing: No such file or directory"],
+    ),
     "a server among good ones": (
         domain(servers='["ldaps://a", "ldap://b", "ldap://127.0.0.1"]'),
         [f"{D}.servers[1]: {CLEAR}"],
@@ -936,8 +952,8 @@ def test_masked_settings_are_toml(directory: Path) -> None:
     assert tree["http"]["credentials"] == ["***"]
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
     assert tree["domains"]["example.com"]["scope"] == "sub"
-    assert tree["log"] == {"level": "info", "target": "stderr"}
-    assert set(tree) == {"http", "generic", "ejabberd", "log", "guard", "domains"}
+    assert tree["log"] == {"level": "info", "target": "stderr", "format": "logfmt", "users": "plain"}
+    assert set(tree) == {"http", "generic", "ejabberd", "log", "metrics", "guard", "domains"}
 
 
 def test_masked_settings_can_be_loaded(directory: Path) -> None:
@@ -976,6 +992,8 @@ MISTYPED = {
     "for a scope": domain(f'scope = "{MARKER}"'),
     "for an operation": domain(f'operations = ["{MARKER}"]'),
     "for a level": domain() + f'[log]\nlevel = "{MARKER}"\n',
+    "a key for names that is short": domain() + f'[log]\nusers = "hash"\nusers_key = "{MARKER[:9]}"\n',
+    "for a way to show names": domain() + f'[log]\nusers = "{MARKER}"\n',
     "for a target": domain() + f'[log]\ntarget = "{MARKER}"\n',
     "for a filter": domain(f'filter = "{MARKER}"'),
     "for a base DN": domain(base_dn=f'"{MARKER}"'),
@@ -1076,6 +1094,7 @@ sections: dict[str, type[msgspec.Struct]] = {
     "generic": config.Generic,
     "ejabberd": config.Ejabberd,
     "log": config.Log,
+    "metrics": config.Metrics,
 }
 configurations: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"domains": domains}),

@@ -38,7 +38,8 @@ ALLOWED = {
     "directory": [*LEAVES, "directory"],
     "guard": [*LEAVES, "guard"],
     "provider": [*LEAVES, "directory", "guard"],
-    "frontends": [*LEAVES, "guard", "provider", "frontends"],
+    "metrics": [*LEAVES, "provider"],
+    "frontends": [*LEAVES, "provider", "metrics", "frontends"],
     "demo": [*LEAVES, "provider", "frontends", "demo"],
     "doctor": [*LEAVES, "directory", "provider", "doctor"],
     "cli": [*LEAVES, "provider", "frontends", "demo", "doctor"],
@@ -57,6 +58,7 @@ OWNERS = {
     "cachetools": ["guard"],
     "limits": ["guard.ceiling"],
     "redis": ["guard.ceiling", "guard.shared"],
+    "prometheus_client": ["metrics"],
     "click": ["cli", "demo", "doctor.report"],
     "tomli_w": ["cli"],
     "ldaptor": ["demo"],
@@ -154,7 +156,8 @@ def loaded(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "library", ["flask", "werkzeug", "jinja2", "gunicorn", "click", "twisted", "ldaptor", "tomli_w"]
+    "library",
+    ["flask", "werkzeug", "jinja2", "gunicorn", "click", "twisted", "ldaptor", "tomli_w", "prometheus_client"],
 )
 def test_a_helper_loads_no_web_framework(library: str) -> None:
     """A helper's process, of which XMPP servers start many, loads nothing that only other programs need."""

@@ -21,10 +21,10 @@ from . import policy, refusal, wire
 from .auto import Auto
 from .connection import Connection
 from .password import POLICY, check, demand_plain, demand_private, replace
-from .pool import Pool
+from .pool import Opener, Pool, State
 from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named, timed_filter
 
-__all__ = ["Directory", "User"]
+__all__ = ["Connection", "Directory", "Opener", "User"]
 
 CERTIFICATE = "userCertificate;binary"  # RFC 4523 2.1
 
@@ -43,12 +43,13 @@ class Directory:
     Args:
         name: The domain, as the configuration names it.
         settings: Its settings.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A template, filter or certificate can't be used; one line for each.
     """
 
-    def __init__(self, name: str, settings: Domain) -> None:
+    def __init__(self, name: str, settings: Domain, opener: Opener = Connection.open) -> None:
         self._settings = settings
         parse = _Templates(domain_path(name))
         self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
@@ -67,7 +68,7 @@ class Directory:
         self._known = _KnownNames(settings.dn_cache_ttl)
         self._queries: dict[tuple[str, ...], wire.Search] = {}
         self._time_limit = math.ceil(settings.deadline)  # a courtesy to the server; our own limit is exact
-        self._pool = Pool(domain_path(name), settings)
+        self._pool = Pool(domain_path(name), settings, opener)
 
     def find(self, user: User, deadline: Deadline) -> str | Reason:
         """The DN of exactly one entry, or why there is none."""
@@ -169,6 +170,18 @@ class Directory:
             check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit))
 
         self._pool.change(remove, deadline)
+
+    def state(self) -> State:
+        """How the servers and connections are; nobody is asked."""
+        return self._pool.state()
+
+    def is_ready(self, patience: Deadline) -> bool:
+        """Whether the directory could be asked last, without asking it often; waits for a first word, with patience."""
+        return self._pool.is_ready(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        self._pool.close()
 
     def _replace(self, connection: Connection, way: Way, dn: str, password: str, deadline: Deadline) -> None:
         demand_private(connection, way, start_tls=self._settings.start_tls)
@@ -383,7 +396,7 @@ def _named(
         return entry
     if not any(names.attributes.values()):
         raise DirectoryUnavailable(
-            f"{connection.server}: the service account may not read {', '.join(_names(naming))} of {entry.dn}"
+            f"{connection.server}: the service account may not read {', '.join(_names(naming))} of whom it finds"
         )
     return Reason.OTHER_NAME
 

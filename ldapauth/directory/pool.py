@@ -22,6 +22,7 @@ from ldapauth.errors import ConfigurationError, DeadlineExceeded, DirectoryUnava
 from . import wire
 from .connection import Connection
 from .kept import Kept
+from .readiness import Readiness
 from .servers import Servers
 from .srv import SrvList
 
@@ -29,6 +30,9 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 Operation = Callable[[Connection, Deadline], _T]
+
+Opener = Callable[[Server, Domain, ssl.SSLContext, Deadline], Connection]
+"""How a connection is opened: `Connection.open`, but for whoever wants to see what is done on it."""
 
 SERVICE_PAUSE = 10.0
 """Seconds for which nothing is asked after the service account's password was found wrong: each try counts against the
@@ -70,19 +74,34 @@ class _Question(Generic[_T]):
         return self.deadline.part(others + 1) if others and self.repeatable else self.deadline
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """How the servers and connections of a domain are at the moment.
+
+    Attributes:
+        servers: Each server, and whether it could be asked when it was tried last.
+        connections: By kind, how many are in use and how many are idle.
+    """
+
+    servers: list[tuple[Server, bool]]
+    connections: dict[str, tuple[int, int]]
+
+
 class Pool:
     """Connections to whichever of a domain's servers can be asked, in the order given. For any number of threads.
 
     Args:
         path: The path of the domain's table, for messages.
         settings: The domain's settings.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A certificate or key can't be used.
     """
 
-    def __init__(self, path: str, settings: Domain) -> None:
+    def __init__(self, path: str, settings: Domain, opener: Opener = Connection.open) -> None:
         self._settings = settings
+        self._opener = opener
         self._tls = tls_context(path, settings)
         self._listed: SrvList | Sequence[Server]
         if isinstance(settings.servers, str):
@@ -95,6 +114,9 @@ class Pool:
         self._refused: tuple[float, str] | None = None  # until when the service account is left alone, and why
         self._trusted = False  # whether the service account's password was right when it was tried last
         self._first_bind = threading.Lock()
+        self._readiness = Readiness(
+            lambda: min(self._search.silent_for, self._verify.silent_for), self._ask_root_dse, settings.deadline
+        )
         _pools.add(self)
         for kept in (self._search, self._verify):
             weakref.finalize(self, kept.close)
@@ -122,6 +144,23 @@ class Pool:
             DirectoryUnavailable: No server can be asked, or none answered.
         """
         return self._run(self._verify, operation, deadline, repeatable=False)
+
+    def state(self) -> State:
+        """How the servers and connections are; nobody is asked."""
+        listed = self._listed.known if isinstance(self._listed, SrvList) else self._listed
+        return State(
+            [(server, self._servers.is_up(server)) for server in listed],
+            {"search": self._search.counts, "verify": self._verify.counts},
+        )
+
+    def is_ready(self, patience: Deadline) -> bool:
+        """Whether some server could be asked last; see `readiness.py`."""
+        return self._readiness.word(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        self._search.close()
+        self._verify.close()
 
     def after_fork(self) -> None:
         """Forgets, in a forked child, what is the parent's."""
@@ -227,6 +266,7 @@ class Pool:
             _Lost: The connection failed under it.
         """
         connection.sent = False
+        log.asked.server = connection.name
         try:
             result = operation(connection, limit)
         except DeadlineExceeded as error:
@@ -245,7 +285,7 @@ class Pool:
 
     def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:
         """A fresh connection of a kind: bound as the service account if it is to search."""
-        connection = Connection.open(server, self._settings, self._tls, limit)
+        connection = self._opener(server, self._settings, self._tls, limit)
         dn, password = self._settings.bind_dn, self._settings.bind_password
         if kept is self._verify or dn is None or password is None:
             return connection  # RFC 4511 4.2.1: a connection on which nothing was bound is anonymous
@@ -291,6 +331,14 @@ class Pool:
             return
         self._refused = (now() + SERVICE_PAUSE, str(error))
         log.event(_log, logging.ERROR, "service-account-refused", server=str(server), error=str(error))
+
+    def _ask_root_dse(self, deadline: Deadline) -> None:
+        """Asks whichever server can be asked, as the service account.
+
+        Raises:
+            DirectoryUnavailable: None can.
+        """
+        self.read(lambda connection, limit: connection.search(_ROOT_DSE, _ANY_OBJECT, limit), deadline)
 
     def _probe(self, server: Server) -> None:
         """Finds out whether a failed server is back; if it is, the connection is kept for the next question.

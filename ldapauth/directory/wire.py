@@ -170,9 +170,10 @@ class Search:
         time_limit: Seconds that the server may take at most; 0 for no limit.
     """
 
-    __slots__ = ("attributes", "head", "size_limit")
+    __slots__ = ("attributes", "base", "head", "scope", "size_limit")
 
     def __init__(self, base: bytes, scope: str, attributes: tuple[str, ...], size_limit: int, time_limit: int) -> None:
+        self.base, self.scope = base, scope
         self.size_limit = size_limit
         never, types_only = _integer(0, _ENUMERATED), b"\x01\x01\x00"
         self.head = (

@@ -19,7 +19,7 @@ from ldapauth.kinds import KINDS
 from .finding import Finding, NotAsked, not_asked, ok, problem, warning
 from .network import milliseconds
 from .patient import ANY_OBJECT, Patient, equal, present, said
-from .server import Vendor, first_of, values_of
+from .server import first_of, values_of
 
 # RFC 4511 appendix A.2
 _SUCCESS, _TIME_LIMIT, _SIZE_LIMIT, _ADMIN_LIMIT, _UNWILLING = 0, 3, 4, 11, 53
@@ -225,7 +225,7 @@ def _without_index(patient: Patient, where: _People) -> Iterator[Finding]:
         root = patient.root_dse()
     except NotAsked:
         return
-    if root.vendor is not Vendor.ACTIVE_DIRECTORY:
+    if root.kind != "active-directory":
         return
     for name in where.naming:
         answer = patient.search(patient.query(root.schema, "one", "searchFlags"), equal("lDAPDisplayName", name))

@@ -15,11 +15,12 @@ from typing import Any
 from ldapauth.config import Operation
 from ldapauth.directory import wire
 from ldapauth.directory.query import DnTemplate
+from ldapauth.kinds import Name
 
 from .finding import Finding, NotAsked, not_asked, ok, problem
 from .patient import Patient
 from .people import nobody, parent
-from .server import Vendor, first_of, values_of
+from .server import first_of, values_of
 
 _WRITING: tuple[Operation, ...] = ("set_password", "register", "remove_user")
 
@@ -47,13 +48,13 @@ def write(patient: Patient) -> Iterator[Finding]:
     patient.demand_base()
     if patient.sample is None:
         raise NotAsked("whether the service account may write: no entry was found to ask about")
-    dn, vendor = patient.sample.dn, patient.root_dse().vendor
-    told = _WAYS[vendor](patient, dn) if vendor in _WAYS else {}
+    dn, kind = patient.sample.dn, patient.root_dse().kind
+    told = _WAYS[kind](patient, dn) if kind in _WAYS else {}
     for operation in asked:
-        needed, may = _NEEDED[operation], told.get(operation)
+        needed, may = _needed(operation, kind), told.get(operation)
         if may is None:
             text = f"whether the service account may {needed}: the server does not tell without doing it"
-            yield not_asked(f"{operation}: {text}", _by_hand(patient, operation, vendor, dn))
+            yield not_asked(f"{operation}: {text}", _by_hand(patient, operation, kind, dn))
         elif may:
             yield ok(f"{operation}: the service account may {needed}")
         else:
@@ -64,16 +65,23 @@ def write(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _by_hand(patient: Patient, operation: Operation, vendor: Vendor, dn: str) -> str:
+def _needed(operation: Operation, kind: Name) -> str:
+    """The right that an operation needs; in an Active Directory a reset is one of its own, apart from writing."""
+    if operation == "set_password" and kind == "active-directory":
+        return "reset a password"
+    return _NEEDED[operation]
+
+
+def _by_hand(patient: Patient, operation: Operation, kind: Name, dn: str) -> str:
     """How an administrator of the server finds out."""
     who = patient.settings.bind_dn
     if who is None:
         return "a service account (bind_dn) is needed to write"
     if operation == "register":
         dn = _new_parent(patient)
-    if vendor is Vendor.OPENLDAP:
+    if kind == "openldap":
         return f"on the server: {shlex.join(['slapacl', '-D', who, '-b', dn, _SLAPACL[operation]])}"
-    if vendor is Vendor.ACTIVE_DIRECTORY:
+    if kind == "active-directory":
         return f"on a domain controller: {shlex.join(['dsacls', dn])}"
     return "ask whoever looks after the directory"
 
@@ -130,8 +138,9 @@ def _active_directory(patient: Patient, _: str) -> dict[Operation, bool]:
     return {"register": bool(allowed & {name.lower() for name in patient.settings.register.object_classes})}
 
 
-_WAYS: dict[Vendor, Callable[[Patient, str], dict[Operation, bool]]] = {
-    Vendor.OPENLDAP: _openldap,
-    Vendor.DS389: _ds389,
-    Vendor.ACTIVE_DIRECTORY: _active_directory,
+_WAYS: dict[Name, Callable[[Patient, str], dict[Operation, bool]]] = {
+    "openldap": _openldap,
+    "389ds": _ds389,
+    "freeipa": _ds389,
+    "active-directory": _active_directory,
 }

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+_ENDING = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}
 _KEYBOARD = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -34,7 +34,9 @@ def isolate() -> bool:
             os.open(os.devnull, os.O_RDWR)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     on_terminal = os.isatty(STDIN)
-    for number in _ENDING:
+    if not on_terminal:  # there it means that the configuration is to be read again, and it has not been read yet
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in _ENDING if on_terminal else _ENDING - {signal.SIGHUP}:
         signal.signal(number, lambda *_: os._exit(0))
     for number in _KEYBOARD if on_terminal else ():
         signal.signal(number, signal.SIG_IGN)

@@ -104,6 +104,11 @@ class Guard:
         for keeper in self._keepers:
             keeper.forget_everybody()
 
+    def close(self) -> None:
+        """Lets go of Redis; nothing is asked any more."""
+        if self._shared:
+            self._shared.close()
+
     def after_fork(self) -> None:
         """Forgets, in a forked child, what is the parent's: records, keys, and locks that no thread holds any more."""
         for keeper in self._keepers:
@@ -129,10 +134,10 @@ class Guard:
         except UnclearAnswer:
             login.take_back()
             raise
-        except DirectoryUnavailable:
+        except DirectoryUnavailable as error:
             age = login.age()
             if from_memory and age is not None and age < self._settings.stale_if_error:
-                return _remembered(Memory.OUTAGE, age)
+                return _remembered(Memory.OUTAGE, age, f" ({error})")
             if not (self._settings.stale_if_error and login.of_known_user):  # else it was a guess at what we know
                 login.take_back()
             raise
@@ -156,9 +161,9 @@ class Guard:
             time.sleep(min(wait, deadline.remaining()))
 
 
-def _remembered(memory: Memory, age: float | None) -> Verdict:
+def _remembered(memory: Memory, age: float | None, why: str = "") -> Verdict:
     """Yes, from memory."""
-    return Verdict(notice=f"from memory: the directory said yes {age or 0:.0f} s ago", memory=memory)
+    return Verdict(notice=f"from memory: the directory said yes {age or 0:.0f} s ago{why}", memory=memory)
 
 
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()

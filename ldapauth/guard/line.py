@@ -47,7 +47,7 @@ class Line:
     def reset(self) -> None:
         """Starts anew, without a thread; for a forked child, which has none of its parent's."""
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job[object]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._away = False
 
@@ -71,6 +71,10 @@ class Line:
             raise Away
         return job.result[0]
 
+    def close(self) -> None:
+        """Has the thread end, once it has done what it was asked to."""
+        self._jobs.put(None)
+
     def _demand_thread(self) -> None:
         if self._thread is None:
             with self._lock:
@@ -78,9 +82,8 @@ class Line:
                     self._thread = threading.Thread(target=self._run, args=(self._jobs,), name="guard", daemon=True)
                     self._thread.start()
 
-    def _run(self, jobs: "queue.SimpleQueue[_Job[object]]") -> None:
-        while True:
-            job = jobs.get()
+    def _run(self, jobs: "queue.SimpleQueue[_Job[object] | None]") -> None:
+        while job := jobs.get():
             if not self._away:
                 try:
                     job.result.append(job.work())

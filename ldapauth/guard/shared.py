@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TIMEOUT = 0.05  # seconds; who waits for the thread has a limit of his own
+_TO_FORGET_EVERYBODY = 1.0  # seconds that an administrator's wish may take
 
 PREFIX = "ldapauth:guard"
 """What all keys in Redis begin with."""
@@ -106,6 +107,10 @@ class SharedMemory:
         self._hashed: cachetools.LRUCache[bytes, bytes] = cachetools.LRUCache(_MOST_HASHED)
         self._owed: set[str] = set()
 
+    def close(self) -> None:
+        """Ends the thread, and with it the connection; nothing is asked any more."""
+        self._line.close()
+
     def digest(self, user: str, password: str) -> bytes:
         """What stands for a password here. The slow hash of a password is made once in a process."""
         fast = self._fast.password(user, password)
@@ -162,7 +167,7 @@ class SharedMemory:
     def forget_everybody(self) -> None:
         """Has nothing count any more that is kept in Redis, as soon as it is there."""
         try:
-            self._line.call(lambda: self._paid().forget([_EPOCH]), Patience(_TIMEOUT))
+            self._line.call(lambda: self._paid().forget([_EPOCH]), Patience(_TO_FORGET_EVERYBODY))
         except Away:
             with self._lock:
                 self._owed.add(_EPOCH)

@@ -62,7 +62,7 @@ ODD_INPUT = [
 
 SIGNALS = [
     (EJABBERD, signal.SIGTERM),
-    *((GENERIC, number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)),
+    *((GENERIC, number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)),
 ]
 
 DOMAIN = '[domains."example.com"]\nservers = ["ldap://127.0.0.1:9"]\nbase_dn = "dc=example,dc=com"\n'

@@ -250,3 +250,17 @@ def test_mended_configuration_is_found_without_a_restart(slapd: Slapd, tmp_path:
         assert wait_until(lambda: node.helpers() not in ([], first), PATIENCE)
         config.write_text(good)
         assert wait_until(lambda: node.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
+
+
+def test_sighup_loses_no_login(ejabberd: Ejabberd) -> None:
+    """Helpers that are told to read their configuration again while users log in stay, and answer everybody."""
+    assert wait_until(lambda: all(map(old_enough, ejabberd.helpers())), PATIENCE)
+    before = {helper.pid for helper in ejabberd.helpers()}
+    for _ in range(10):
+        for pid in before:
+            os.kill(pid, signal.SIGHUP)
+        assert [ejabberd.check_password("juliet", DOMAIN, word) for word in ("juliet-secret", "x") * 10] == [
+            True,
+            False,
+        ] * 10
+    assert {helper.pid for helper in ejabberd.helpers()} == before
