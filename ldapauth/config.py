@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from .errors import ConfigurationError
-from .kinds import KINDS, Named, Way
+from .kinds import KINDS, Membership, Named, Way
 
 DEFAULT_PATH = "/etc/ldapauth.toml"
 PATH_VARIABLE = "LDAPAUTH_CONFIG"
@@ -30,6 +30,7 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
+Scope = Literal["sub", "one", "base"]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 _PORTS = {"ldap": 389, "ldaps": 636}
@@ -127,6 +128,14 @@ def _host_and_port(rest: str, default_port: int) -> tuple[str, int]:
     return parts.hostname, port
 
 
+class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of several places where users are: `[[domains."…".search]]`. The keys are as in `Domain`."""
+
+    base_dn: str
+    scope: Scope = "sub"
+    filter: NonEmpty | None = None
+
+
 class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a new account looks like: `[domains."…".register]`.
 
@@ -153,13 +162,17 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     bind_password_file: NonEmpty | None = None
     bind_password_env: NonEmpty | None = None
     base_dn: str | None = None
-    scope: Literal["sub", "one", "base"] = "sub"
+    scope: Scope = "sub"
     filter: NonEmpty | None = None
     user_dn: NonEmpty | None = None
+    required_groups: tuple[NonEmpty, ...] = ()
+    group_membership: Literal["auto"] | Membership = "auto"
+    group_base_dn: NonEmpty | None = None
     operations: tuple[Operation, ...] = ("check_password", "user_exists")
     inactive: str | None = None
     must_change: Literal["refuse", "accept"] = "refuse"
     password_change: Literal["auto"] | Way = "auto"  # noqa: S105 - the name of a way, not a password
+    search: tuple[Search, ...] = ()
     register: Register = Register()
     start_tls: bool = False
     ca_file: NonEmpty | None = None
@@ -176,6 +189,10 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def addresses(self) -> list[Server]:
         """The servers, in the order of preference, where the configuration lists them."""
         return [Server.parse(url) for url in self.servers]
+
+    def searches(self) -> tuple[Search, ...]:
+        """Where users are, if they are searched."""
+        return self.search or (Search(base_dn=self.base_dn or "", scope=self.scope, filter=self.filter),)
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -357,7 +374,8 @@ class _Reader:
             domain = self._with_path(domain, path, name)
         if domain.client_key is not None and domain.client_cert is None:
             self._problems.append(f"{path}.client_key: needs client_cert")
-        self._problems += [f"{path}.{problem}" for problem in (*_binding(domain), *_searching(domain), *_wire(domain))]
+        problems = (*_binding(domain), *_searching(domain), *_groups(domain), *_wire(domain))
+        self._problems += [f"{path}.{problem}" for problem in problems]
         return _with_defaults_of_kind(domain)
 
     def _text(self, struct: msgspec.Struct, path: str, key: str) -> str | None:
@@ -437,20 +455,28 @@ def _with_defaults_of_kind(domain: Domain) -> Domain:
     """The domain with what is usual in its kind of directory, where the kind is given and nothing else is said."""
     if domain.directory == "auto":
         return domain
-    kind, usual = KINDS[domain.directory], {}
-    if domain.filter is None and domain.user_dn is None:
+    kind = KINDS[domain.directory]
+    usual: dict[str, Any] = {}
+    if domain.search:
+        usual["search"] = tuple(
+            msgspec.structs.replace(place, filter=place.filter or kind.filter) for place in domain.search
+        )
+    elif domain.filter is None and domain.user_dn is None:
         usual["filter"] = kind.filter
     if domain.password_change == "auto" and kind.way:  # noqa: S105 - the name of a way, not a password
         usual["password_change"] = kind.way
     if domain.inactive is None and kind.inactive:
         usual["inactive"] = kind.inactive
+    if domain.required_groups and domain.group_membership == "auto":
+        usual["group_membership"] = kind.membership
     return msgspec.structs.replace(domain, **usual)
 
 
 def left_to_directory(domain: Domain) -> list[str]:
     """The settings that only the directory can decide, once it is asked what kind it is."""
     left = {
-        "filter": domain.filter is None and domain.user_dn is None,
+        "filter": domain.user_dn is None and any(place.filter is None for place in domain.searches()),
+        "group_membership": domain.required_groups != () and domain.group_membership == "auto",
         "inactive": domain.inactive is None,
         "password_change": domain.password_change == "auto",  # noqa: S105 - the name of a way, not a password
     }
@@ -471,10 +497,20 @@ def _binding(domain: Domain) -> Iterator[str]:
 
 def _searching(domain: Domain) -> Iterator[str]:
     """What is wrong with how a user is found."""
-    if domain.user_dn is None and domain.base_dn is None:
+    if domain.search:
+        yield from (f"{name}: contradicts search" for name in sorted({"base_dn", "scope", "filter"} & _given(domain)))
+    elif domain.user_dn is None and domain.base_dn is None:
         yield "base_dn: is missing (or user_dn, to bind without a search)"
-    if domain.user_dn is not None and "filter" in _given(domain):
-        yield "filter: contradicts user_dn, which needs no search"
+    if domain.user_dn is not None:
+        for name in sorted({"filter", "search"} & _given(domain)):
+            yield f"{name}: contradicts user_dn, which needs no search"
+
+
+def _groups(domain: Domain) -> Iterator[str]:
+    """What is wrong with the groups that users must be in."""
+    for name in sorted({"group_membership", "group_base_dn"} & _given(domain)):
+        if not domain.required_groups:
+            yield f"{name}: is of no use without required_groups"
 
 
 def _wire(domain: Domain) -> Iterator[str]:
@@ -534,9 +570,15 @@ def _located(path: str, message: str, kind: type[msgspec.Struct]) -> str:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
         return f"{path}.{missing[1]}: is missing"
     if what.startswith("Invalid enum value"):
-        key = re.split(r"[.\[]", where)[1]
-        return f"{path}: expected one of {', '.join(_choices(get_type_hints(kind)[key]))}"
+        keys = re.findall(r"[.](\w+)", where)
+        return f"{path}: expected one of {', '.join(_choices(_hint(kind, keys)))}"
     return f"{path}: {what[0].lower()}{what[1:]}"
+
+
+def _hint(kind: type[msgspec.Struct], keys: list[str]) -> object:
+    """The type of a setting, by the keys that lead to it."""
+    hint = get_type_hints(kind)[keys[0]]
+    return _hint(get_args(hint)[0], keys[1:]) if keys[1:] else hint  # an array of tables is all that has choices below
 
 
 def _choices(hint: object) -> Iterator[str]:
@@ -552,7 +594,8 @@ def masked(settings: Settings) -> dict[str, Any]:
     """The effective settings as plain values for TOML, every secret a row of stars, what is not set left out."""
     tree = msgspec.to_builtins(settings, enc_hook=_stars)
     del tree["warnings"]
-    return _without_none(tree)
+    plain: dict[str, Any] = _without_none(tree)
+    return plain
 
 
 def _stars(value: object) -> str:
@@ -561,9 +604,7 @@ def _stars(value: object) -> str:
     raise NotImplementedError(type(value))  # msgspec's way to say that a hook does not know a type
 
 
-def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in tree.items()
-        if value is not None
-    }
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return [_without_none(value) for value in tree] if isinstance(tree, list | tuple) else tree

@@ -12,6 +12,7 @@ from typing import Literal
 Named = Literal["active-directory", "389ds", "freeipa", "openldap"]
 Name = Literal["active-directory", "389ds", "freeipa", "openldap", "other"]
 Way = Literal["modify", "extended", "ad"]
+Membership = Literal["memberOf", "chain", "member", "uniqueMember", "memberUid"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,12 +25,14 @@ class Kind:
         way: How it takes a new password; None where that is to be asked of the server.
         inactive: A filter: which accounts may not be used, however their owners prove who they are. With `{now}` and
             `{filetime}`, see `directory/query.py`.
+        membership: How it is asked whether an entry is in a group, see `directory/groups.py`.
     """
 
     filter: str = "(uid={user})"
     naming: str = "uid"
     way: Way | None = None
     inactive: str | None = None
+    membership: Membership = "member"
 
 
 KINDS: dict[Name, Kind] = {
@@ -41,6 +44,7 @@ KINDS: dict[Name, Kind] = {
         inactive=(
             "(|(userAccountControl:1.2.840.113556.1.4.803:=2)(&(accountExpires>=1)(accountExpires<={filetime})))"
         ),
+        membership="chain",
     ),
     # RFC 3062 is there too, and worse: of a refusal it says no reason, and what it sets "must be changed".
     "389ds": Kind(filter="(&(objectClass=person)(uid={user}))", way="modify", inactive="(nsAccountLock=true)"),
@@ -48,6 +52,7 @@ KINDS: dict[Name, Kind] = {
         filter="(&(objectClass=person)(uid={user}))",
         way="extended",
         inactive="(|(nsAccountLock=true)(krbPrincipalExpiration<={now}))",
+        membership="memberOf",
     ),
     "openldap": Kind(
         way="extended",

@@ -71,11 +71,35 @@ OPERATIONS = 'expected one of "check_password", "user_exists", "set_password", "
 TARGET = 'log.target: expected "stderr", "syslog", "none" or an absolute path'
 NO_FILTER = "is not a search filter (RFC 4515)"
 NO_USER = "nowhere asks that an attribute be equal to {user}, as in (uid={user})"
-PLACEHOLDERS = "there are {user} and {domain}"
+PLACEHOLDERS = "there are {user}, {domain} and {dc}"
 
 SHAPES = {
     "unknown table": (domain() + "[smtp]\n", ["smtp: unknown key"]),
     "unknown key at the top": ("port = 5\n" + domain(), ["port: unknown key"]),
+    "unknown key in a place": (
+        domain("[[domains.'example.com'.search]]", 'base = "dc=x"', base_dn=""),
+        [f"{D}.search[0].base: unknown key"],
+    ),
+    "a place without a base DN": (
+        domain("[[domains.'example.com'.search]]", 'scope = "one"', base_dn=""),
+        [f"{D}.search[0].base_dn: is missing"],
+    ),
+    "unknown scope of a place": (
+        domain("[[domains.'example.com'.search]]", 'base_dn = "dc=x"', 'scope = "tree"', base_dn=""),
+        [f'{D}.search[0].scope: expected one of "sub", "one", "base"'],
+    ),
+    "places beside a single one": (
+        domain('filter = "(uid={user})"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"'),
+        [f"{D}.base_dn: contradicts search", f"{D}.filter: contradicts search"],
+    ),
+    "places that nobody searches": (
+        domain('user_dn = "uid={user},dc=x"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"', base_dn=""),
+        [f"{D}.search: contradicts user_dn, which needs no search"],
+    ),
+    "how groups are asked about, and none that are": (
+        domain('group_membership = "member"', 'group_base_dn = "dc=x"'),
+        [f"{D}.{key}: is of no use without required_groups" for key in ("group_base_dn", "group_membership")],
+    ),
     "unknown key in http": (domain() + "[http]\nport = 5\n", ["http.port: unknown key"]),
     "unknown key in generic": (domain() + "[generic]\nport = 5\n", ["generic.port: unknown key"]),
     "unknown key in ejabberd": (domain() + "[ejabberd]\nport = 5\n", ["ejabberd.port: unknown key"]),
@@ -356,6 +380,26 @@ TEMPLATES = {
     "a filter with an unknown placeholder": (
         domain('filter = "(uid={usr})"'),
         [f"{D}.filter: unknown placeholder {{usr}}: {PLACEHOLDERS}"],
+    ),
+    "an inactive with an unknown placeholder": (
+        domain('inactive = "(x<={time})"'),
+        [f"{D}.inactive: unknown placeholder {{time}}: {PLACEHOLDERS}, {{now}} and {{filetime}}"],
+    ),
+    "a group that is none": (
+        domain('required_groups = ["cn=x,dc=x", "chat"]'),
+        [f"{D}.required_groups[1]: is not a DN"],
+    ),
+    "groups with nothing above them": (
+        domain('required_groups = ["cn=x,dc=x", "cn=x,dc=y"]'),
+        [f"{D}.group_base_dn: is missing: the required_groups have no entry above them all"],
+    ),
+    "a group base that is none": (
+        domain('required_groups = ["cn=x,dc=x"]', 'group_base_dn = "groups"'),
+        [f"{D}.group_base_dn: is not a DN"],
+    ),
+    "a place with a base DN that is none": (
+        domain("[[domains.'example.com'.search]]", 'base_dn = "x"', 'filter = "x"', base_dn=""),
+        [f"{D}.search[0].base_dn: is not a DN", f"{D}.search[0].filter: {NO_FILTER}"],
     ),
     "a filter for anybody": (domain('filter = "(objectClass=person)"'), [f"{D}.filter: {NO_USER}"]),
     "a filter for everybody else": (domain('filter = "(!(uid={user}))"'), [f"{D}.filter: {NO_USER}"]),

@@ -26,14 +26,21 @@ REQUIRED, NOT_SET = "required", "not set"
 DIRECTORY = "/etc/ldapauth/"
 
 
+def is_table(hint: object) -> bool:
+    """Whether a setting is a table of its own."""
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
 def sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, type[msgspec.Struct]]]:
     """The TOML tables of the configuration, by the heading of each, and the struct that each becomes."""
     for name, hint in get_type_hints(kind).items():
         if hint == dict[str, config.Domain]:
             heading: str = f'{path}{name}."…"'
             table: type[msgspec.Struct] = config.Domain
-        elif isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        elif is_table(hint):
             heading, table = f"{path}{name}", hint
+        elif get_origin(hint) is tuple and is_table(get_args(hint)[0]):
+            heading, table = f"[{path}{name}]", get_args(hint)[0]
         else:
             continue
         yield heading, table
@@ -42,7 +49,7 @@ def sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, 
 
 def settings(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
     """What a table may hold, apart from further tables."""
-    nested = {heading for heading, _ in sections(kind)}
+    nested = {heading.strip("[]") for heading, _ in sections(kind)}
     return {field.name: field for field in msgspec.structs.fields(kind) if field.name not in nested}
 
 

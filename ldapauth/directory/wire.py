@@ -111,6 +111,11 @@ def tlv(tag: int, content: bytes) -> bytes:
     return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big") + content
 
 
+def equality(attribute: str, value: bytes) -> bytes:
+    """The filter that an attribute has a value. Source: RFC 4511 4.5.1.7."""
+    return tlv(EQUALITY, tlv(_OCTETS, attribute.encode()) + tlv(_OCTETS, value))
+
+
 def _integer(value: int, tag: int = _INTEGER) -> bytes:
     """A non-negative INTEGER or ENUMERATED."""
     if value < 0x80:

@@ -160,8 +160,8 @@ class Patient:
 
 
 def equal(attribute: str, value: str) -> bytes:
-    """The filter that an attribute has a value. Source: RFC 4511 4.5.1.7."""
-    return wire.tlv(wire.EQUALITY, wire.tlv(0x04, attribute.encode()) + wire.tlv(0x04, value.encode()))
+    """The filter that an attribute has a value."""
+    return wire.equality(attribute, value.encode())
 
 
 def present(attribute: str) -> bytes:

@@ -84,7 +84,9 @@ def _new_parent(patient: Patient) -> str:
     template = settings.register.dn or settings.user_dn
     user = nobody(patient.case.domain)
     return (
-        DnTemplate(settings.base_dn or "").fill(user) if template is None else parent(DnTemplate(template).fill(user))
+        DnTemplate(settings.searches()[0].base_dn).fill(user)
+        if template is None
+        else parent(DnTemplate(template).fill(user))
     )
 
 

@@ -69,6 +69,7 @@ _ACCESS = (
     f'(target="ldap:///{PEOPLE_DN}")(targetattr="userPassword")(version 3.0; acl "passwords"; allow (write) {_SERVICE}',
     f'(target="ldap:///{PEOPLE_DN}")(version 3.0; acl "accounts"; allow (add,delete) {_SERVICE}',
     f'(targetattr!="userPassword")(version 3.0; acl "selves"; {_READ}self";)',
+    f'(target="ldap:///ou=groups,{SUFFIX}")(targetattr="*")(version 3.0; acl "groups"; {_READ}all";)',
 )
 
 
@@ -104,6 +105,7 @@ def configuration(directory: Path, instance: Path, ports: tuple[int, int], hashe
     text = (_TEMPLATES / "template-dse.ldif").read_text()
     text = text.replace("nsslapd-port:", f"{_LISTENING.format(host=LOOPBACK, port=ports[1])}nsslapd-port:", 1)
     text = re.sub(r"(acct_policy_init\n.*\n.*Enabled: )off", r"\1on", text)
+    text = re.sub(r"(memberof_postop_init\n.*\n.*enabled: )off", r"\1on", text)
     text = text.replace("alwaysrecordlogin: no\n", _INACTIVITY)
     text += re.sub(r"(?m)^#.*\n", "", (_TEMPLATES / "template-suffix-db.ldif").read_text())
     return re.sub(r"%(\w+)%", lambda match: str(values[match[1]]), text)
