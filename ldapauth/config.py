@@ -190,6 +190,16 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """The servers, in the order of preference, where the configuration lists them."""
         return [Server.parse(url) for url in self.servers]
 
+    @property
+    def binds_by_name(self) -> bool:
+        """Whether `user_dn` is no DN but the other name that Active Directory binds by: `{user}@corp.example.com`."""
+        return self.user_dn is not None and "@" in self.user_dn and "=" not in self.user_dn
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a user's entry has to be searched: its DN can't be told from the name."""
+        return self.user_dn is None or self.binds_by_name
+
     def searches(self) -> tuple[Search, ...]:
         """Where users are, if they are searched."""
         return self.search or (Search(base_dn=self.base_dn or "", scope=self.scope, filter=self.filter),)
@@ -461,7 +471,7 @@ def _with_defaults_of_kind(domain: Domain) -> Domain:
         usual["search"] = tuple(
             msgspec.structs.replace(place, filter=place.filter or kind.filter) for place in domain.search
         )
-    elif domain.filter is None and domain.user_dn is None:
+    elif domain.filter is None and domain.is_searched:
         usual["filter"] = kind.filter
     if domain.password_change == "auto" and kind.way:  # noqa: S105 - the name of a way, not a password
         usual["password_change"] = kind.way
@@ -475,7 +485,7 @@ def _with_defaults_of_kind(domain: Domain) -> Domain:
 def left_to_directory(domain: Domain) -> list[str]:
     """The settings that only the directory can decide, once it is asked what kind it is."""
     left = {
-        "filter": domain.user_dn is None and any(place.filter is None for place in domain.searches()),
+        "filter": domain.is_searched and any(place.filter is None for place in domain.searches()),
         "group_membership": domain.required_groups != () and domain.group_membership == "auto",
         "inactive": domain.inactive is None,
         "password_change": domain.password_change == "auto",  # noqa: S105 - the name of a way, not a password
@@ -499,9 +509,11 @@ def _searching(domain: Domain) -> Iterator[str]:
     """What is wrong with how a user is found."""
     if domain.search:
         yield from (f"{name}: contradicts search" for name in sorted({"base_dn", "scope", "filter"} & _given(domain)))
+    elif domain.binds_by_name and domain.base_dn is None:
+        yield "base_dn: is missing: the entry of whoever has bound by such a user_dn is searched"
     elif domain.user_dn is None and domain.base_dn is None:
         yield "base_dn: is missing (or user_dn, to bind without a search)"
-    if domain.user_dn is not None:
+    if not domain.is_searched:
         for name in sorted({"filter", "search"} & _given(domain)):
             yield f"{name}: contradicts user_dn, which needs no search"
 

@@ -92,6 +92,10 @@ SHAPES = {
         domain('filter = "(uid={user})"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"'),
         [f"{D}.base_dn: contradicts search", f"{D}.filter: contradicts search"],
     ),
+    "a principal name and nowhere to search": (
+        domain('user_dn = "{user}@example.com"', base_dn=""),
+        [f"{D}.base_dn: is missing: the entry of whoever has bound by such a user_dn is searched"],
+    ),
     "places that nobody searches": (
         domain('user_dn = "uid={user},dc=x"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"', base_dn=""),
         [f"{D}.search: contradicts user_dn, which needs no search"],
@@ -409,7 +413,15 @@ TEMPLATES = {
         domain(base_dn='"dc={realm}"'),
         [f"{D}.base_dn: unknown placeholder {{realm}}: {PLACEHOLDERS}"],
     ),
-    "a user_dn that is none": (domain('user_dn = "{user}@example.com"'), [f"{D}.user_dn: is not a DN"]),
+    "a user_dn that is none": (domain('user_dn = "{user}"'), [f"{D}.user_dn: is not a DN"]),
+    "a principal name without a user": (
+        domain('user_dn = "juliet@example.com"'),
+        [f"{D}.user_dn: has no {{user}} in it"],
+    ),
+    "a principal name with an unknown placeholder": (
+        domain('user_dn = "{user}@{realm}"'),
+        [f"{D}.user_dn: unknown placeholder {{realm}}: {PLACEHOLDERS}"],
+    ),
     "a user_dn without a user": (domain('user_dn = "uid=x,dc=x"'), [f"{D}.user_dn: has no {{user}} in it"]),
     "a user_dn with the domain alone": (
         domain('user_dn = "ou={domain},dc=x"'),

@@ -52,7 +52,12 @@ class Directory:
         parse = _Templates(domain_path(name))
         self._auto = Auto(settings)
         self._time_limit = math.ceil(settings.deadline)  # a courtesy to the server; our own limit is exact
-        self._user_dn = parse.dn("user_dn", settings.user_dn) if settings.user_dn is not None else None
+        self._user_dn: DnTemplate | None = None
+        self._user_name: Template | None = None
+        if settings.binds_by_name:
+            self._user_name = parse.text("user_dn", settings.user_dn or "", needs_user=True)
+        elif settings.user_dn is not None:
+            self._user_dn = parse.dn("user_dn", settings.user_dn)
         self._places = self._parsed_places(parse)
         self._place = self._places[0] if len(self._places) == 1 else None  # nearly always
         self._groups = self._parsed_groups(parse) if settings.required_groups else None
@@ -96,10 +101,9 @@ class Directory:
 
     def check_password(self, user: User, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets the user bind with the password, which must not be empty."""
-        template = self._user_dn
-        if template is not None:
+        if self._user_dn is not None or self._user_name is not None:
             return self._pool.verify(
-                lambda connection, limit: self._bind_unsearched(connection, template, user, password, limit), deadline
+                lambda connection, limit: self._bind_first(connection, user, password, limit), deadline
             )
         known, refused = self._known.get(user), None
         if known is not None:
@@ -250,20 +254,31 @@ class Directory:
             raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({said(result)})")
         return named(connection, user, naming, entries[0], more)
 
-    def _bind_unsearched(
-        self, connection: Connection, template: DnTemplate, user: User, password: str, deadline: Deadline
-    ) -> Verdict:
-        """Binds as the template's DN; then reads the entry, if the user may, to see that it is named so.
-
-        Where the user may not read the own entry, only names that no directory takes for another's are accepted. The
-        groups are asked about with the user's own rights, too.
-        """
-        result = self._bind(connection, template.fill(user), password, deadline)
+    def _bind_first(self, connection: Connection, user: User, password: str, deadline: Deadline) -> Verdict:
+        """Binds by the name that the template gives; then has a look at the entry, with the user's own rights."""
+        template = self._user_dn
+        name = self._user_name.fill(user) if self._user_name else template.fill(user) if template else ""
+        result = self._bind(connection, name, password, deadline)
         verdict = self._verdict(connection, result)
         if not verdict.accepted:
             return verdict
         if result.code != _SUCCESS:  # Active Directory lets nobody in who must change it, so nothing can be read
             return Verdict(Reason.MUST_CHANGE)
+        if template is None:
+            found = self._find_on(connection, user, (), deadline)
+            # Somebody else's entry may have this name: whoever has bound is the one whose password it is.
+            return Verdict(found) if isinstance(found, Reason) else self._rebind(connection, found, password, deadline)
+        reason = self._read_own(connection, template, user, deadline)
+        return verdict if reason is None else Verdict(reason)
+
+    def _rebind(self, connection: Connection, entry: wire.Entry, password: str, deadline: Deadline) -> Verdict:
+        return self._verdict(connection, self._bind(connection, entry.dn, password, deadline))
+
+    def _read_own(self, connection: Connection, template: DnTemplate, user: User, deadline: Deadline) -> Reason | None:
+        """Why the entry of a user who has bound is not the one that was asked for, or not in the groups.
+
+        Where the user may not read the own entry, only names that no directory takes for another's are accepted.
+        """
         found: wire.Entry | Reason
         try:
             found = self._read(connection, template, user, (), deadline)
@@ -272,10 +287,10 @@ class Directory:
                 raise
             found = Reason.NO_SUCH_USER
         if isinstance(found, Reason) and not (found is Reason.NO_SUCH_USER and is_canonical(user.name)):
-            return Verdict(Reason.OTHER_NAME)
+            return Reason.OTHER_NAME
         if self._groups and not self._groups.include(connection, user, template.fill(user), deadline):
-            return Verdict(Reason.NOT_IN_GROUP)
-        return verdict
+            return Reason.NOT_IN_GROUP
+        return None
 
 
 class _KnownNames:
@@ -343,10 +358,13 @@ class _Templates:
         except ValueError as error:
             self.problem(key, str(error))
 
-    def text(self, key: str, text: str) -> Template:
+    def text(self, key: str, text: str, *, needs_user: bool = False) -> Template:
         """A text template; an empty one in place of a wrong one."""
         try:
-            return Template(text)
+            template = Template(text)
+            if needs_user and "user" not in template:
+                raise ValueError("has no {user} in it")  # noqa: TRY301 - one place makes the lines
+            return template  # noqa: TRY300 - likewise
         except ValueError as error:
             self.problem(key, str(error))
             return Template("")

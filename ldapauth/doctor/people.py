@@ -90,9 +90,9 @@ def _places(patient: Patient) -> list[_People]:
         NotAsked: That depends on a domain that was not named.
     """
     settings = patient.settings
-    if settings.user_dn is None:
+    if settings.is_searched:
         return [_place(patient, place) for place in settings.searches()]
-    template = DnTemplate(settings.user_dn)
+    template = DnTemplate(settings.user_dn or "")
     _demand_domain(patient, template)
     naming = tuple(dict.fromkeys(name for name, _ in template.naming()))
     base = parent(template.fill(nobody(patient.case.domain)))
@@ -145,7 +145,7 @@ def _base(patient: Patient, where: _People) -> Iterator[Finding]:
             f"name that server in servers, since referrals are not followed: {', '.join(answer.result.referrals)}",
         )
     else:
-        setting = "base_dn" if patient.settings.user_dn is None else "user_dn"
+        setting = "base_dn" if patient.settings.is_searched else "user_dn"
         hidden = "the service account may not see it" if patient.case.account else "nobody may see it without a bind_dn"
         yield problem(
             f"there is no {where.base}, or {hidden} ({said(answer.result)})",
@@ -166,7 +166,7 @@ def _there(patient: Patient, result: wire.Result) -> str:
 
 def search(patient: Patient) -> Iterator[Finding]:
     """How long a search by the filter takes, and whether an index is missing."""
-    if patient.settings.user_dn is not None:
+    if not patient.settings.is_searched:
         return
     patient.demand_base()
     for where in _places(patient):

@@ -81,13 +81,11 @@ def _by_hand(patient: Patient, operation: Operation, vendor: Vendor, dn: str) ->
 def _new_parent(patient: Patient) -> str:
     """The DN below which a new account is made."""
     settings = patient.settings
-    template = settings.register.dn or settings.user_dn
+    template = settings.register.dn or (None if settings.is_searched else settings.user_dn)
     user = nobody(patient.case.domain)
-    return (
-        DnTemplate(settings.searches()[0].base_dn).fill(user)
-        if template is None
-        else parent(DnTemplate(template).fill(user))
-    )
+    if template is None:
+        return DnTemplate(settings.searches()[0].base_dn).fill(user)
+    return parent(DnTemplate(template).fill(user))
 
 
 def _openldap(patient: Patient, dn: str) -> dict[Operation, bool]:

@@ -20,6 +20,10 @@ Make = Callable[..., Provider]
 KINDS = {"slapd": "openldap", "ppolicy": "openldap", "ds389": "389ds", "samba": "active-directory"}
 MARKS = {"samba": pytest.mark.samba, "ds389": pytest.mark.ds389}
 
+# Names that are not quite those of juliet, j doe and josé.
+ALIKE = ["juliet ", " juliet", r"juliet\20", r"\20juliet", "j  doe", r"j\20\20doe"]
+FOLDED = ["jose", "jose\u0301", "jos\u00e9\u0301", "\uff4auliet", "ju\u00adliet", "juliet\u200b", "juliet\u3000"]
+
 RIGHT = "Right-Guess-1"
 NEW = ["Neue-Losung-2", "Ganz-Anders-3", 'Mit "Zeichen" & \u00dc\U0001f511-4']
 

@@ -15,7 +15,20 @@ from ldapauth.deadline import Deadline
 from ldapauth.errors import ChangeRefused, DirectoryUnavailable, NotAllowed, PolicyRefusal
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests.configuration import DOMAIN
-from tests.integration.table import EVERYWHERE, KINDS, NEW, RIGHT, AnyServer, Make, change, login, on, people
+from tests.integration.table import (
+    ALIKE,
+    EVERYWHERE,
+    FOLDED,
+    KINDS,
+    NEW,
+    RIGHT,
+    AnyServer,
+    Make,
+    change,
+    login,
+    on,
+    people,
+)
 from tests.servers.people import State, person
 from tests.servers.samba import Samba
 from tests.servers.slapd import Slapd
@@ -38,11 +51,6 @@ def test_unknown_user_is_not_found(make: Make) -> None:
     provider = make()
     for uid in ("nobody", "*", "jul*", "juliet)(cn=*", "juliet\\2a"):
         assert login(provider, uid, "juliet-secret") == Verdict(Reason.NO_SUCH_USER)
-
-
-# Names that are not quite those of juliet, j doe and josé.
-ALIKE = ["juliet ", " juliet", r"juliet\20", r"\20juliet", "j  doe", r"j\20\20doe"]
-FOLDED = ["jose", "jose\u0301", "jos\u00e9\u0301", "\uff4auliet", "ju\u00adliet", "juliet\u200b", "juliet\u3000"]
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
