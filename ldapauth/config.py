@@ -140,16 +140,14 @@ class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What a new account looks like: `[domains."…".register]`.
 
     Attributes:
-        dn: DN template of a new account; without one, `user_dn`, or `uid={user},` and the base DN.
-        object_classes: Its object classes.
-        attributes: Its attributes as templates; the password is added by `password_change`.
+        dn: DN template of a new account; without one, `user_dn`, or the kind's naming attribute and the base DN.
+        object_classes: Its object classes; without any, those of the kind.
+        attributes: Its attributes as templates, likewise; the password is added by `password_change`.
     """
 
     dn: NonEmpty | None = None
-    object_classes: tuple[NonEmpty, ...] = ("top", "person", "organizationalPerson", "inetOrgPerson")
-    attributes: dict[str, NonEmpty] = msgspec.field(
-        default_factory=lambda: {"uid": "{user}", "cn": "{user}", "sn": "{user}"}
-    )
+    object_classes: tuple[NonEmpty, ...] | None = None
+    attributes: dict[str, NonEmpty] | None = None
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -172,6 +170,7 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     inactive: str | None = None
     must_change: Literal["refuse", "accept"] = "refuse"
     password_change: Literal["auto"] | Way = "auto"  # noqa: S105 - the name of a way, not a password
+    remove: Literal["delete", "disable"] = "delete"
     search: tuple[Search, ...] = ()
     register: Register = Register()
     start_tls: bool = False
@@ -479,6 +478,12 @@ def _with_defaults_of_kind(domain: Domain) -> Domain:
         usual["inactive"] = kind.inactive
     if domain.required_groups and domain.group_membership == "auto":
         usual["group_membership"] = kind.membership
+    register = domain.register
+    usual["register"] = Register(
+        dn=register.dn,
+        object_classes=kind.object_classes if register.object_classes is None else register.object_classes,
+        attributes=dict(kind.attributes) if register.attributes is None else register.attributes,
+    )
     return msgspec.structs.replace(domain, **usual)
 
 

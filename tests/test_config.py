@@ -151,7 +151,7 @@ SHAPES = {
     "an empty text": (domain('user_dn = ""', base_dn=""), [f"{D}.user_dn: expected `str` of length >= 1"]),
     "a table for an attribute": (
         domain("register.attributes = 5"),
-        [f"{D}.register.attributes: expected `object`, got `int`"],
+        [f"{D}.register.attributes: expected `object | null`, got `int`"],
     ),
     "wrong scope": (domain('scope = "subtree"'), [f'{D}.scope: expected one of "sub", "one", "base"']),
     "wrong operation": (domain('operations = ["user_exists", "login"]'), [f"{D}.operations[1]: {OPERATIONS}"]),

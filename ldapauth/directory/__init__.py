@@ -9,19 +9,19 @@ Everything raises `DirectoryUnavailable` when no server gave an answer that can 
 import contextlib
 import math
 import time
-from typing import Any
 
 from ldapauth.config import Domain, domain_path
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavailable
-from ldapauth.kinds import KINDS, Way
+from ldapauth.kinds import Way
 from ldapauth.verdict import Reason, Verdict
 
 from . import policy, refusal, wire
+from .account import new_entry, switch_off
 from .auto import Auto
 from .connection import Connection
 from .groups import Groups, above
-from .password import POLICY, check, demand_plain, demand_private, replace
+from .password import POLICY, check, demand_plain, demand_private, replace, stored
 from .pool import Pool
 from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, timed_filter
 from .search import ANY_OBJECT, Place, attributes, find_in, is_any, named, said
@@ -61,13 +61,10 @@ class Directory:
         self._places = self._parsed_places(parse)
         self._place = self._places[0] if len(self._places) == 1 else None  # nearly always
         self._groups = self._parsed_groups(parse) if settings.required_groups else None
-        naming = "uid" if settings.directory == "auto" else KINDS[settings.directory].naming
-        self._new_dn = self._user_dn or parse.below(f"{naming}={{user}}", settings.searches()[0].base_dn)
         if settings.register.dn is not None:
-            self._new_dn = parse.dn("register.dn", settings.register.dn)
-        self._new_attributes = {
-            key: parse.text(f"register.attributes.{key}", value) for key, value in settings.register.attributes.items()
-        }
+            parse.dn("register.dn", settings.register.dn)
+        for key, value in (settings.register.attributes or {}).items():
+            parse.text(f"register.attributes.{key}", value)
         parse.timed("inactive", settings.inactive)
         parse.done()
         self._known = _KnownNames(settings.dn_cache_ttl)
@@ -158,13 +155,11 @@ class Directory:
         Raises:
             ChangeRefused: The directory does not do it.
         """
-        dn = self._new_dn.fill(user)
-        attributes: dict[str, Any] = {"objectClass": list(self._settings.register.object_classes)}
-        attributes |= {key: template.fill(user).encode() for key, template in self._new_attributes.items()}
         way = self._pool.read(self._auto.password_change, deadline)
+        dn, attributes = new_entry(self._settings, self._pool.read(self._auto.kind, deadline), user)
         demand_plain(way, password)
-        if way == "modify":
-            attributes["userPassword"] = password.encode()
+        if way != "extended":
+            attributes |= [stored(way, password)]
 
         def make(connection: Connection, limit: Deadline) -> None:
             demand_private(connection, way, start_tls=self._settings.start_tls)
@@ -172,27 +167,33 @@ class Directory:
             check(connection, done, password=True)
 
         self._pool.change(make, deadline)
-        if way == "modify":
+        if way != "extended":
             return
         try:
             self._pool.change(lambda connection, limit: self._replace(connection, way, dn, password, limit), deadline)
         except BaseException:
             # Without a password nobody can log in with it, so what can't be undone is only untidy.
             with contextlib.suppress(ChangeRefused, DirectoryUnavailable):
-                self.delete(dn, deadline)
+                self._delete(dn, deadline)
             raise
 
-    def delete(self, dn: str, deadline: Deadline) -> None:
-        """Deletes an entry.
+    def remove(self, dn: str, deadline: Deadline) -> None:
+        """Deletes an entry, or switches the account off, as the configuration says.
 
         Raises:
             ChangeRefused: The directory does not do it.
         """
+        if self._settings.remove == "delete":
+            self._delete(dn, deadline)
+        else:
+            kind = self._pool.read(self._auto.kind, deadline)
+            self._pool.change(lambda connection, limit: switch_off(connection, kind, dn, limit), deadline)
 
-        def remove(connection: Connection, limit: Deadline) -> None:
-            check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit))
-
-        self._pool.change(remove, deadline)
+    def _delete(self, dn: str, deadline: Deadline) -> None:
+        self._pool.change(
+            lambda connection, limit: check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit)),
+            deadline,
+        )
 
     def _replace(self, connection: Connection, way: Way, dn: str, password: str, deadline: Deadline) -> None:
         demand_private(connection, way, start_tls=self._settings.start_tls)
@@ -334,13 +335,6 @@ class _Templates:
             self.problem(key, str(error))
             return DnTemplate("")
         return template
-
-    def below(self, rdn: str, base: str) -> DnTemplate:
-        """The template of an RDN below a base DN; an empty one below a wrong base, which is a problem already."""
-        try:
-            return DnTemplate(f"{rdn},{base}" if base else rdn)
-        except ValueError:
-            return DnTemplate("")
 
     def filter(self, key: str, text: str) -> FilterTemplate | None:
         """A filter template."""

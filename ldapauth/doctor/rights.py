@@ -15,6 +15,7 @@ from typing import Any
 from ldapauth.config import Operation
 from ldapauth.directory import wire
 from ldapauth.directory.query import DnTemplate
+from ldapauth.kinds import KINDS
 
 from .finding import Finding, NotAsked, not_asked, ok, problem
 from .patient import Patient
@@ -42,6 +43,9 @@ _SLAPACL = {"set_password": "userPassword/write", "register": "children/add", "r
 def write(patient: Patient) -> Iterator[Finding]:
     """Whether the service account may do what XMPP users may ask for."""
     asked = [operation for operation in _WRITING if operation in patient.settings.operations]
+    if "remove_user" in asked and patient.settings.remove == "disable":
+        asked.remove("remove_user")
+        yield not_asked("remove_user: whether the service account may switch accounts off")
     if not asked:
         return
     patient.demand_base()
@@ -127,7 +131,8 @@ def _active_directory(patient: Patient, _: str) -> dict[Operation, bool]:
     if not answer.entries or "register" not in patient.settings.operations:
         return {}
     allowed = {name.lower() for name in values_of(answer.entries[0], "allowedChildClassesEffective")}
-    return {"register": bool(allowed & {name.lower() for name in patient.settings.register.object_classes})}
+    classes = patient.settings.register.object_classes or KINDS["active-directory"].object_classes
+    return {"register": bool(allowed & {name.lower() for name in classes})}
 
 
 _WAYS: dict[Vendor, Callable[[Patient, str], dict[Operation, bool]]] = {

@@ -67,6 +67,7 @@ _SERVICE = f'userdn="ldap:///{SERVICE_DN}";)'
 _ACCESS = (
     f'(targetattr!="userPassword")(version 3.0; acl "services read"; {_READ}cn=*,{SERVICES_DN}";)',
     f'(target="ldap:///{PEOPLE_DN}")(targetattr="userPassword")(version 3.0; acl "passwords"; allow (write) {_SERVICE}',
+    f'(target="ldap:///{PEOPLE_DN}")(targetattr="nsAccountLock")(version 3.0; acl "locks"; allow (write) {_SERVICE}',
     f'(target="ldap:///{PEOPLE_DN}")(version 3.0; acl "accounts"; allow (add,delete) {_SERVICE}',
     f'(targetattr!="userPassword")(version 3.0; acl "selves"; {_READ}self";)',
     f'(target="ldap:///ou=groups,{SUFFIX}")(targetattr="*")(version 3.0; acl "groups"; {_READ}all";)',

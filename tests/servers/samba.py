@@ -98,9 +98,11 @@ pwdProperties: 0
 
 """
 
-# Rights on the people below, for whoever's SID is filled in: to reset a password, and to make and delete users.
+# Rights on the people below, for whoever's SID is filled in: to reset a password, to switch an account off
+# (userAccountControl), and to make and delete users.
 _RIGHTS = (
     "(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;{sid})",
+    "(OA;CIIO;WP;bf967a68-0de6-11d0-a285-00aa003049e2;bf967aba-0de6-11d0-a285-00aa003049e2;{sid})",
     "(OA;CI;CCDC;bf967aba-0de6-11d0-a285-00aa003049e2;;{sid})",
 )
 

@@ -69,6 +69,13 @@ access to *
   by * {others}
 """
 
+# In front of the rest: the service account may also lock an account.
+_LOCK_ACCESS = """\
+access to attrs=pwdAccountLockedTime
+  by dn.exact="{service}" write
+  by * read
+"""
+
 _PASSWORD_POLICY = """\
 overlay ppolicy
 ppolicy_default "{policy}"
@@ -111,7 +118,8 @@ def configuration(directory: Path, settings: Settings) -> str:
     """Returns the text of slapd.conf."""
     overlays = {"ppolicy": settings.ppolicy, "memberof": settings.memberof}
     modules = [f"moduleload {name}.la\n" for name, is_wanted in overlays.items() if is_wanted]
-    parts = [_GLOBAL, *modules, "{tls}", _DATABASE, _ACCESS]
+    lock = [_LOCK_ACCESS] if settings.ppolicy else []
+    parts = [_GLOBAL, *modules, "{tls}", _DATABASE, *lock, _ACCESS]
     if settings.memberof:
         parts.append("overlay memberof\n")
     if settings.ppolicy:
