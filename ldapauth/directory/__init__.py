@@ -28,7 +28,8 @@ from .search import ANY_OBJECT, Place, attributes, find_in, is_any, named, said
 
 __all__ = ["Directory", "User"]
 
-CERTIFICATE = "userCertificate;binary"  # RFC 4523 2.1
+# RFC 4523 2.1; by that name alone, Active Directory shows nothing.
+CERTIFICATES = ("userCertificate;binary", "userCertificate")
 
 _MOST_KNOWN = 10_000  # names that are remembered with their DNs
 
@@ -132,13 +133,14 @@ class Directory:
 
         Nothing binds with a certificate, so the directory is asked whether the account may be used.
         """
-        entry = self._find(user, (CERTIFICATE,), deadline)
+        entry = self._find(user, CERTIFICATES, deadline)
         if isinstance(entry, Reason):
             return entry
         if self._pool.read(lambda connection, limit: self._is_inactive(connection, user, entry.dn, limit), deadline):
             return Reason.NOT_PERMITTED
-        # Some servers return the attribute without its option.
-        return [value for name, values in entry.attributes.items() if is_any(name, (CERTIFICATE,)) for value in values]
+        # Where there are the two names, they may have the same values.
+        mine = [value for name, values in entry.attributes.items() if is_any(name, CERTIFICATES) for value in values]
+        return list(dict.fromkeys(mine))
 
     def set_password(self, dn: str, password: str, deadline: Deadline) -> None:
         """Replaces the password of an entry.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ldapauth.config import Domain, Search
-from ldapauth.directory import CERTIFICATE, User, wire
+from ldapauth.directory import CERTIFICATES, User, wire
 from ldapauth.directory.query import DnTemplate, FilterTemplate, Template
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.kinds import KINDS
@@ -282,7 +282,7 @@ def _sample(patient: Patient, where: _People) -> Iterator[Finding]:
 def _anybody(patient: Patient, where: _People) -> tuple[list[wire.Entry], int]:
     """Two entries at most that the filter could find, with what is read of them; and the result code."""
     scope = {"base": "BASE", "one": "LEVEL", "sub": "SUBTREE"}[where.scope]
-    wanted = [*where.naming, "userPassword", CERTIFICATE]
+    wanted = [*where.naming, "userPassword", *CERTIFICATES]
     seconds = math.ceil(patient.settings.deadline)
 
     def ask(ldap: Any) -> Any:
@@ -356,7 +356,7 @@ def certificates(patient: Patient) -> Iterator[Finding]:
 
 
 def _certificates(patient: Patient, where: _People) -> Iterator[Finding]:
-    answer = patient.search(patient.query(where.base, where.scope, CERTIFICATE), present("userCertificate"))
+    answer = patient.search(patient.query(where.base, where.scope, *CERTIFICATES), present("userCertificate"))
     if not answer.entries:
         yield not_asked("whether userCertificate;binary may be read: no entry shows one")
     elif any(answer.entries[0].attributes.values()):
