@@ -155,6 +155,7 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | str
     directory: Literal["auto"] | Named = "auto"
+    bind: Literal["simple", "external"] = "simple"
     bind_dn: NonEmpty | None = None
     bind_password: Secret | None = None
     bind_password_file: NonEmpty | None = None
@@ -502,12 +503,28 @@ def _binding(domain: Domain) -> Iterator[str]:
     """What is wrong with how the service account binds."""
     ways = (domain.bind_password, domain.bind_password_file, domain.bind_password_env)
     given = any(way is not None for way in ways)
+    if domain.bind == "external":
+        yield from _external(domain)
+        return
     if domain.bind_dn is not None and not given:
         yield "bind_dn: needs bind_password or bind_password_file (RFC 4513 5.1.2: without one the bind is anonymous)"
     if domain.bind_dn is None and given:
         yield "bind_password: is of no use without bind_dn"
     if domain.bind_password is not None and not domain.bind_password.reveal():
         yield "bind_password: is empty"
+
+
+def _external(domain: Domain) -> Iterator[str]:
+    """What is wrong with a bind by a certificate or a Unix socket."""
+    ways = [name for name in ("bind_password_file", "bind_password_env", "bind_password") if name in _given(domain)]
+    for name in (*(["bind_dn"] if domain.bind_dn is not None else []), *ways[:1]):
+        yield f'{name}: contradicts bind = "external", for which the server knows who it is'
+    urls = [] if isinstance(domain.servers, str) else domain.servers
+    is_local = bool(urls) and all(url.lower().startswith("ldapi:") for url in urls)
+    if not is_local and domain.client_cert is None:
+        yield 'client_cert: is missing: with bind = "external" it says who the service account is, but on ldapi://'
+    elif not is_local and not domain.start_tls and any(url.lower().startswith("ldap:") for url in urls):
+        yield 'bind: "external" needs TLS, in which client_cert is shown: use ldaps://, or start_tls = true'
 
 
 def _searching(domain: Domain) -> Iterator[str]:

@@ -92,6 +92,21 @@ SHAPES = {
         domain('filter = "(uid={user})"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"'),
         [f"{D}.base_dn: contradicts search", f"{D}.filter: contradicts search"],
     ),
+    "an external bind with a DN": (
+        domain('bind = "external"', 'bind_dn = "cn=x"', 'bind_password = "x"', servers='["ldapi://%2Fx"]'),
+        [
+            f'{D}.{key}: contradicts bind = "external", for which the server knows who it is'
+            for key in ("bind_dn", "bind_password")
+        ],
+    ),
+    "an external bind without a certificate": (
+        domain('bind = "external"'),
+        [f'{D}.client_cert: is missing: with bind = "external" it says who the service account is, but on ldapi://'],
+    ),
+    "an external bind in clear": (
+        domain('bind = "external"', 'client_cert = "secret"', servers='["ldap://localhost"]'),
+        [f'{D}.bind: "external" needs TLS, in which client_cert is shown: use ldaps://, or start_tls = true'],
+    ),
     "a principal name and nowhere to search": (
         domain('user_dn = "{user}@example.com"', base_dn=""),
         [f"{D}.base_dn: is missing: the entry of whoever has bound by such a user_dn is searched"],

@@ -148,7 +148,8 @@ def test_configurations_in_the_documents_work(
     """Each example of a configuration loads once its files are there."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for name in set(re.findall(rf'"(?:{DIRECTORY}|\$CREDENTIALS_DIRECTORY/)([^"]+)"', text)):
-        content = certificates.ca.read_text() if name.endswith(".pem") else "user:secret\n"
+        pair = {"client.pem": certificates.client.certificate, "client-key.pem": certificates.client.key}
+        content = pair.get(name, certificates.ca).read_text() if name.endswith(".pem") else "user:secret\n"
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o600)
     file = tmp_path / "ldapauth.toml"

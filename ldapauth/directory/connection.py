@@ -100,6 +100,18 @@ class Connection:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
         request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode(), controls)
+        return self._bound(request, deadline)
+
+    def bind_external(self, deadline: Deadline, controls: bytes = b"") -> wire.Result:
+        """A bind as whoever the client certificate or the Unix socket stands for: SASL EXTERNAL.
+
+        Raises:
+            DirectoryUnavailable: There was no answer that can be trusted.
+        """
+        return self._bound(wire.external_request(self._next_id(), controls), deadline)
+
+    def _bound(self, request: bytes, deadline: Deadline) -> wire.Result:
+        """The answer to a bind."""
         try:
             data = self._exchange(request, deadline)
             message = wire.sole_message(data) if len(data) <= wire.SHORT_MESSAGE else None

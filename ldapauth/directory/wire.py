@@ -33,7 +33,7 @@ _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
 _BIND_REQUEST, _BIND_RESPONSE, _UNBIND_REQUEST = 0x60, 0x61, 0x42
 _SEARCH_REQUEST, _SEARCH_ENTRY, _SEARCH_DONE, _SEARCH_REFERENCE = 0x63, 0x64, 0x65, 0x73
 _EXTENDED_RESPONSE, _INTERMEDIATE_RESPONSE = 0x78, 0x79
-_SIMPLE, _REFERRAL, _RESPONSE_NAME, _CONTROLS = 0x80, 0xA3, 0x8A, 0xA0
+_SIMPLE, _SASL, _REFERRAL, _RESPONSE_NAME, _CONTROLS = 0x80, 0xA3, 0xA3, 0x8A, 0xA0
 
 _RESULTS = {_BIND_RESPONSE: "bind", _SEARCH_DONE: "search", _EXTENDED_RESPONSE: "extended"}
 
@@ -126,6 +126,15 @@ def _integer(value: int, tag: int = _INTEGER) -> bytes:
 def bind_request(message_id: int, dn: bytes, password: bytes, controls: bytes = b"") -> bytes:
     """A simple bind of LDAP version 3, with encoded controls if there are any. Source: RFC 4511 4.2 and 4.1.11."""
     return _request(message_id, _BIND_REQUEST, _VERSION + tlv(_OCTETS, dn) + tlv(_SIMPLE, password), controls)
+
+
+def external_request(message_id: int, controls: bytes = b"") -> bytes:
+    """A SASL bind by what the server knows already: a certificate, or the user behind a Unix socket.
+
+    The empty credentials say: as whoever that is. Source: RFC 4513 5.2.3, RFC 4422 appendix A.
+    """
+    sasl = tlv(_SASL, tlv(_OCTETS, b"EXTERNAL") + tlv(_OCTETS, b""))
+    return _request(message_id, _BIND_REQUEST, _VERSION + tlv(_OCTETS, b"") + sasl, controls)
 
 
 def search_request(message_id: int, query: "Search", search_filter: bytes) -> bytes:

@@ -56,6 +56,11 @@ def password_change(patient: Patient) -> Iterator[Finding]:
             'password_change = "extended", which the server does not offer (RFC 3062)',
             'set password_change = "auto", or have the server offer it',
         )
+    elif way == "ad" and patient.server.scheme == "ldap" and patient.connection(bound=False).tls is None:
+        yield problem(
+            "an Active Directory takes a new password over TLS only, and this connection is in clear",
+            "use ldaps:// or start_tls = true",
+        )
     elif way == "extended" and root.vendor is Vendor.DS389 and patient.connection(bound=False).tls is None:
         yield problem(
             "389 Directory Server takes a new password by RFC 3062 over TLS only, and this connection is in clear",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.servers import ldif
+from tests.servers.certificates import CLIENT_NAME
 from tests.servers.people import PEOPLE, PEOPLE_DN, SUFFIX, State
 from tests.servers.ports import LOOPBACK
 
@@ -19,6 +20,14 @@ READER_PASSWORD = "reader-secret"
 BACKEND = "userRoot"
 
 DIRECTORIES = ("lock", "tmp", "cert", "ldif", "bak", "run", "inst", "log", "db")
+
+# Whose certificate it is that a client shows: the entry with the common name in it, wherever that is.
+CERTIFICATE_MAP = """\
+certmap default default
+default:DNComps
+default:FilterComps cn
+default:verifycert off
+"""
 
 _TEMPLATES = Path("/usr/share/dirsrv/data")
 
@@ -94,7 +103,7 @@ def configuration(directory: Path, instance: Path, ports: tuple[int, int], hashe
         "db_lib": "bdb",
         "ldapi_enabled": "on",
         "ldapi": directory / "ldapi",
-        "ldapi_autobind": "off",
+        "ldapi_autobind": "on",  # by SASL EXTERNAL, root is the administrator
         "fqdn": "localhost",
         "ds_port": ports[0],
         "ds_user": getpass.getuser(),
@@ -120,7 +129,7 @@ def entries() -> str:
         [
             ldif.entry(SUFFIX, domain),
             *(ldif.entry(dn, [("objectClass", "organizationalUnit")]) for dn in (PEOPLE_DN, SERVICES_DN, *units)),
-            _service(SERVICE_DN, SERVICE_PASSWORD),
+            _service(SERVICE_DN, SERVICE_PASSWORD, ("cn", CLIENT_NAME)),
             _service(READER_DN, READER_PASSWORD),
             *(person.ldif for person in PEOPLE),
             *(state.person.ldif for state in State),
@@ -144,9 +153,9 @@ def policies() -> str:
     return _change("cn=config", _POLICY) + own + "".join(_change(state.person.dn, new) for state, new in values.items())
 
 
-def _service(dn: str, password: str) -> str:
+def _service(dn: str, password: str, *more: tuple[str, str]) -> str:
     classes = [("objectClass", "applicationProcess"), ("objectClass", "simpleSecurityObject")]
-    return ldif.entry(dn, [*classes, ("userPassword", password)])
+    return ldif.entry(dn, [*classes, ("userPassword", password), *more])
 
 
 def _own_policy(state: State, attribute: str, object_class: str, settings: dict[str, str]) -> str:
