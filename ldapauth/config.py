@@ -155,11 +155,12 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | str
     directory: Literal["auto"] | Named = "auto"
-    bind: Literal["simple", "external"] = "simple"
+    bind: Literal["simple", "external", "gssapi"] = "simple"
     bind_dn: NonEmpty | None = None
     bind_password: Secret | None = None
     bind_password_file: NonEmpty | None = None
     bind_password_env: NonEmpty | None = None
+    keytab: NonEmpty | None = None
     base_dn: str | None = None
     scope: Scope = "sub"
     filter: NonEmpty | None = None
@@ -380,7 +381,7 @@ class _Reader:
         text = self._text(domain, path, "bind_password")
         if text is not None:
             domain = msgspec.structs.replace(domain, bind_password=Secret(text))
-        for name in ("ca_file", "client_cert", "client_key"):
+        for name in ("ca_file", "client_cert", "client_key", "keytab"):
             domain = self._with_path(domain, path, name)
         if domain.client_key is not None and domain.client_cert is None:
             self._problems.append(f"{path}.client_key: needs client_cert")
@@ -451,7 +452,7 @@ class _Reader:
         except ValueError:
             self._problems.append(f"{path}.{key}: {file}: is not a file name")
         else:
-            if key == "client_key" or (key == "client_cert" and domain.client_key is None):
+            if key in ("client_key", "keytab") or (key == "client_cert" and domain.client_key is None):
                 self._warn_if_readable(file)
         return msgspec.structs.replace(domain, **{key: str(file)})
 
@@ -503,8 +504,11 @@ def _binding(domain: Domain) -> Iterator[str]:
     """What is wrong with how the service account binds."""
     ways = (domain.bind_password, domain.bind_password_file, domain.bind_password_env)
     given = any(way is not None for way in ways)
-    if domain.bind == "external":
-        yield from _external(domain)
+    if domain.keytab is not None and domain.bind != "gssapi":
+        yield 'keytab: is of no use without bind = "gssapi"'
+    if domain.bind != "simple":
+        yield from _without_password(domain)
+        yield from _external(domain) if domain.bind == "external" else _kerberos(domain)
         return
     if domain.bind_dn is not None and not given:
         yield "bind_dn: needs bind_password or bind_password_file (RFC 4513 5.1.2: without one the bind is anonymous)"
@@ -514,11 +518,23 @@ def _binding(domain: Domain) -> Iterator[str]:
         yield "bind_password: is empty"
 
 
-def _external(domain: Domain) -> Iterator[str]:
-    """What is wrong with a bind by a certificate or a Unix socket."""
+def _without_password(domain: Domain) -> Iterator[str]:
+    """What is too much for a bind that knows no password."""
     ways = [name for name in ("bind_password_file", "bind_password_env", "bind_password") if name in _given(domain)]
     for name in (*(["bind_dn"] if domain.bind_dn is not None else []), *ways[:1]):
-        yield f'{name}: contradicts bind = "external", for which the server knows who it is'
+        yield f'{name}: contradicts bind = "{domain.bind}", which knows the account without'
+
+
+def _kerberos(domain: Domain) -> Iterator[str]:
+    """What is wrong with a bind with Kerberos."""
+    if domain.keytab is None:
+        yield 'keytab: is missing, for bind = "gssapi"'
+    if not isinstance(domain.servers, str) and any(url.lower().startswith("ldapi:") for url in domain.servers):
+        yield 'bind: "gssapi" needs the name of a host, which ldapi:// has not'
+
+
+def _external(domain: Domain) -> Iterator[str]:
+    """What is wrong with a bind by a certificate or a Unix socket."""
     urls = [] if isinstance(domain.servers, str) else domain.servers
     is_local = bool(urls) and all(url.lower().startswith("ldapi:") for url in urls)
     if not is_local and domain.client_cert is None:

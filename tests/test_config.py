@@ -95,9 +95,21 @@ SHAPES = {
     "an external bind with a DN": (
         domain('bind = "external"', 'bind_dn = "cn=x"', 'bind_password = "x"', servers='["ldapi://%2Fx"]'),
         [
-            f'{D}.{key}: contradicts bind = "external", for which the server knows who it is'
+            f'{D}.{key}: contradicts bind = "external", which knows the account without'
             for key in ("bind_dn", "bind_password")
         ],
+    ),
+    "Kerberos without a keytab": (
+        domain('bind = "gssapi"', 'bind_dn = "cn=x"', servers='["ldapi://%2Fx"]'),
+        [
+            f'{D}.bind_dn: contradicts bind = "gssapi", which knows the account without',
+            f'{D}.keytab: is missing, for bind = "gssapi"',
+            f'{D}.bind: "gssapi" needs the name of a host, which ldapi:// has not',
+        ],
+    ),
+    "a keytab without Kerberos": (
+        domain('keytab = "secret"'),
+        [f'{D}.keytab: is of no use without bind = "gssapi"'],
     ),
     "an external bind without a certificate": (
         domain('bind = "external"'),

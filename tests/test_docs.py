@@ -11,6 +11,7 @@ import pytest
 import tomli_w
 
 from ldapauth import config
+from ldapauth.directory import kerberos
 from ldapauth.errors import ConfigurationError
 from ldapauth.provider import Provider
 from ldapauth.verdict import Reason
@@ -145,7 +146,8 @@ def test_every_operation_is_documented() -> None:
 def test_configurations_in_the_documents_work(
     text: str, tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each example of a configuration loads once its files are there."""
+    """Each example of a configuration loads once its files are there, and the extras."""
+    monkeypatch.setattr(kerberos, "is_installed", lambda: True)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for name in set(re.findall(rf'"(?:{DIRECTORY}|\$CREDENTIALS_DIRECTORY/)([^"]+)"', text)):
         pair = {"client.pem": certificates.client.certificate, "client-key.pem": certificates.client.key}

@@ -16,7 +16,7 @@ from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavaila
 from ldapauth.kinds import Way
 from ldapauth.verdict import Reason, Verdict
 
-from . import policy, refusal, wire
+from . import kerberos, policy, refusal, wire
 from .account import new_entry, switch_off
 from .auto import Auto
 from .connection import Connection
@@ -67,6 +67,8 @@ class Directory:
         for key, value in (settings.register.attributes or {}).items():
             parse.text(f"register.attributes.{key}", value)
         parse.timed("inactive", settings.inactive)
+        if settings.bind == "gssapi" and not kerberos.is_installed():
+            parse.problem("bind", "\"gssapi\" needs the extra kerberos: pip install 'ldapauth[kerberos]'")
         parse.done()
         self._known = _KnownNames(settings.dn_cache_ttl)
         self._pool = Pool(domain_path(name), settings)

@@ -102,13 +102,13 @@ class Connection:
         request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode(), controls)
         return self._bound(request, deadline)
 
-    def bind_external(self, deadline: Deadline, controls: bytes = b"") -> wire.Result:
-        """A bind as whoever the client certificate or the Unix socket stands for: SASL EXTERNAL.
+    def bind_sasl(self, mechanism: str, credentials: bytes, deadline: Deadline, controls: bytes = b"") -> wire.Result:
+        """A step of a SASL bind; result 14 asks for another one (RFC 4513 5.2.1.5).
 
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
-        return self._bound(wire.external_request(self._next_id(), controls), deadline)
+        return self._bound(wire.sasl_request(self._next_id(), mechanism, credentials, controls), deadline)
 
     def _bound(self, request: bytes, deadline: Deadline) -> wire.Result:
         """The answer to a bind."""

@@ -8,7 +8,7 @@ from ldapauth.deadline import Deadline
 from ldapauth.errors import DirectoryUnavailable
 from ldapauth.verdict import Reason
 
-from . import policy, refusal, wire
+from . import kerberos, policy, refusal, wire
 from .connection import Connection
 
 # RFC 4511 appendix A.2
@@ -18,7 +18,11 @@ _SENTENCES = {
     8: "the server takes no password without TLS: use ldaps://, or start_tls = true",
     13: "the server takes no password without TLS: use ldaps://, or start_tls = true",
 }
-_NOBODY = "the server does not know whom the client certificate, or the user of the Unix socket, stands for"
+_WRONG = {
+    "simple": "the service account's DN or password is wrong",
+    "external": "the server does not know whom the client certificate, or the user of the Unix socket, stands for",
+    "gssapi": "the server does not know whom the principal of the keytab stands for",
+}
 
 
 class ServiceRefused(DirectoryUnavailable):
@@ -27,7 +31,7 @@ class ServiceRefused(DirectoryUnavailable):
 
 def is_configured(settings: Domain) -> bool:
     """Whether there is a service account at all."""
-    return settings.bind == "external" or settings.bind_dn is not None
+    return settings.bind != "simple" or settings.bind_dn is not None
 
 
 def bind(connection: Connection, settings: Domain, deadline: Deadline) -> None:
@@ -37,7 +41,10 @@ def bind(connection: Connection, settings: Domain, deadline: Deadline) -> None:
         ServiceRefused: The account, or its password, is no good.
         DirectoryUnavailable: This server does not take it, or gave no answer.
     """
-    result = ask(connection, settings, deadline)
+    try:
+        result = ask(connection, settings, deadline)
+    except kerberos.KeyRefused as error:
+        raise ServiceRefused(str(error)) from None
     why = trouble(settings, result)
     if why:
         refused = ServiceRefused if _is_final(result) else DirectoryUnavailable
@@ -46,8 +53,10 @@ def bind(connection: Connection, settings: Domain, deadline: Deadline) -> None:
 
 def ask(connection: Connection, settings: Domain, deadline: Deadline) -> wire.Result:
     """The answer to the bind, whatever it is."""
-    if settings.bind == "external":
-        return connection.bind_external(deadline, policy.REQUEST)
+    if settings.bind == "external":  # RFC 4422 appendix A: no credentials, as whoever that is
+        return connection.bind_sasl("EXTERNAL", b"", deadline, policy.REQUEST)
+    if settings.bind == "gssapi":
+        return kerberos.bind(connection, settings.keytab or "", deadline, policy.REQUEST)
     dn, password = settings.bind_dn, settings.bind_password
     return connection.bind(dn or "", password.reveal() if password else "", deadline, policy.REQUEST)
 
@@ -60,8 +69,7 @@ def trouble(settings: Domain, result: wire.Result) -> str:
     if verdict is None:
         return f"the service account may not bind ({detail})"
     if verdict.reason is Reason.WRONG_PASSWORD:
-        wrong = _NOBODY if settings.bind == "external" else "the service account's DN or password is wrong"
-        return f"{wrong} ({detail})"
+        return f"{_WRONG[settings.bind]} ({detail})"
     return f"the service account can't be used: {verdict.reason.sentence} ({detail})" if verdict.reason else ""
 
 

@@ -26,9 +26,9 @@ _REMEDIES = {
     _INVALID_CREDENTIALS: "correct bind_dn or the password; it is not tried again, since each wrong password counts",
     53: "is the account locked, or inactive? see it in the directory",
 }
-_EXTERNAL = {
-    7: "have the server offer SASL EXTERNAL, and trust the authority of client_cert",
-    _INVALID_CREDENTIALS: "have the server map the certificate, or the user of this program, to an account",
+_WITHOUT_PASSWORD = {
+    7: "have the server offer this way to bind, and trust the authority of client_cert",
+    _INVALID_CREDENTIALS: "have the server map what it is shown (certificate, user, principal) to an account",
 }
 _LOOK = "see the server's log"
 
@@ -58,7 +58,7 @@ def bind(patient: Patient) -> Iterator[Finding]:
     verdict = refusal.verdict(result, accept_must_change=False)
     known = None if verdict is None or verdict.reason is Reason.WRONG_PASSWORD else verdict.reason
     more = f": {known.sentence}" if known else ""
-    remedies = _REMEDIES | (_EXTERNAL if settings.bind == "external" else {})
+    remedies = _REMEDIES | (_WITHOUT_PASSWORD if settings.bind != "simple" else {})
     yield problem(f"{who} can't bind ({_said(result, account)}){more}", remedies.get(result.code, _LOOK))
 
 

@@ -1,12 +1,15 @@
 """The service account: how it binds, and what is said when a directory does not take it."""
 
+import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ldapauth.errors import DirectoryUnavailable
+from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests.integration.table import RIGHT, AnyServer, Make, change, login, on
 from tests.servers.certificates import CertificateAuthority, Certificates
@@ -121,3 +124,87 @@ def test_service_account_in_clear_is_said(make: Make, server: AnyServer) -> None
     """An Active Directory takes no password without TLS, and what to do is said."""
     with pytest.raises(DirectoryUnavailable, match=r"without TLS: use ldaps://, or start_tls = true \(result 8\)"):
         login(make(servers=[server.url]), "juliet", "juliet-secret")
+
+
+KERBEROS = {"bind": "gssapi", "bind_dn": None, "bind_password": None}
+
+
+@pytest.fixture
+def keytab(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The settings for a service account with a keytab."""
+    assert isinstance(server, Samba)
+    monkeypatch.setenv("KRB5_CONFIG", str(server.kerberos))
+    return {**KERBEROS, "keytab": str(server.keytab)}
+
+
+@pytest.mark.parametrize("name", [on("samba")])
+@pytest.mark.parametrize("start_tls", [False, True], ids=["ldaps", "StartTLS"])
+def test_keytab_is_the_service_account(
+    make: Make, server: AnyServer, keytab: dict[str, Any], *, start_tls: bool
+) -> None:
+    """With a keytab the service account needs no password, to find people and to change them."""
+    assert isinstance(server, Samba)
+    provider = make(**keytab, servers=[server.url if start_tls else server.ldaps_url], start_tls=start_tls)
+    assert login(provider, "juliet", "juliet-secret") == ACCEPTED
+    assert login(provider, "juliet", "wrong") == Verdict(Reason.WRONG_PASSWORD)
+    new = f"Ticket-Losung-{start_tls}"
+    change(provider, "nurse", new)
+    assert login(provider, "nurse", new) == ACCEPTED
+
+
+@pytest.mark.parametrize("name", [on("samba")])
+def test_server_that_wants_a_layer_is_told_about_tls(make: Make, server: AnyServer, keytab: dict[str, Any]) -> None:
+    """Without TLS the server does not take Kerberos without a layer of its own, and what to do is said."""
+    with pytest.raises(DirectoryUnavailable, match=r"use ldaps://, or start_tls = true \(result 8\)"):
+        login(make(**keytab, servers=[server.url]), "juliet", "juliet-secret")
+
+
+@pytest.mark.parametrize("name", [on("samba")])
+def test_keytab_that_is_none(make: Make, keytab: dict[str, Any], tmp_path: Path) -> None:
+    """A file that holds no key leaves no answer, and the log has the library's sentence."""
+    empty = tmp_path / "empty.keytab"
+    empty.write_bytes(b"")
+    with pytest.raises(DirectoryUnavailable, match="Kerberos: "):
+        login(make(**{**keytab, "keytab": str(empty)}), "juliet", "juliet-secret")
+
+
+@pytest.mark.parametrize("name", [on("samba")])
+def test_centre_that_does_not_answer(
+    make: Make, keytab: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key distribution centre that says nothing is an outage, by the deadline of the question."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        text = Path(os.environ["KRB5_CONFIG"]).read_text()
+        silence = f"127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "krb5.conf").write_text(re.sub(r"kdc = .*", f"kdc = {silence}", text))
+        monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "krb5.conf"))
+        fresh = tmp_path / "another-name.keytab"  # for which there is no ticket yet
+        fresh.write_bytes(Path(keytab["keytab"]).read_bytes())
+        with pytest.raises(DeadlineExceeded):
+            login(make(**{**keytab, "keytab": str(fresh)}, deadline=1), "juliet", "juliet-secret")
+
+
+@pytest.mark.parametrize("name", [on("samba")])
+def test_key_that_is_refused_is_not_tried_again_at_once(
+    make: Make, server: AnyServer, keytab: dict[str, Any], tmp_path: Path
+) -> None:
+    """A keytab of a password that is no more is refused once and left alone: each try would be counted."""
+    assert isinstance(server, Samba)
+    who, old = State.EASILY_LOCKED, tmp_path / "old.keytab"
+    dn = server.dn(who.person)
+    server.export_keytab(who.value, old)
+    change(make(), who.value, "Ganz-Anders-3")
+    try:
+        server.unlock(dn)
+        provider = make(**{**keytab, "keytab": str(old)})
+        counted = []
+        for _ in range(5):
+            with pytest.raises(DirectoryUnavailable, match=r"Kerberos: .*Preauthentication failed"):
+                login(provider, "juliet", "juliet-secret")
+            counted.append(server.bad_passwords(dn))
+        assert counted == [counted[0]] * 5
+    finally:
+        change(make(), who.value, RIGHT)
+        server.unlock(dn)
