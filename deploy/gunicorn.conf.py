@@ -29,7 +29,7 @@ limit_request_line = 8190
 # On by default since gunicorn 25.1, in the home directory: one more way in, which nobody needs.
 control_socket_disable = True
 
-# Standard error, which is the journal under systemd. The app strips the queries of URLs from it, as they have passwords.
+# Standard error, which is the journal under systemd. The app strips URLs' queries from it, as they have passwords.
 errorlog = "-"
 # Off: the app's own log has a line for each question, and says more.
 accesslog = None

@@ -116,5 +116,3 @@ class Nginx(Daemon):
         with suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1):
             return True
         return False
-
-

@@ -118,7 +118,7 @@ class Unit(Daemon):
         self._listener = self._listen()
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(str(self.directory / "notify"))
-        self._notified.setblocking(False)
+        self._notified.settimeout(0)
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
