@@ -16,14 +16,15 @@ def page(markdown: str, name: str, section: int, summary: str) -> str:
         section: The section of the manual.
         summary: The line that `apropos` shows.
     """
-    head = f'.TH "{name.upper()}" "{section}" "" "ldapauth" ""\n.ad l\n.SH NAME\n{_escaped(name)} \\- {_escaped(summary)}\n'
-    return head + ".SH DESCRIPTION\n" + "".join(_blocks(markdown))
+    head = f'.TH "{name.upper()}" "{section}" "" "ldapauth" ""\n.ad l\n'
+    named = f".SH NAME\n{_escaped(name)} \\- {_escaped(summary)}\n"
+    return "".join([head, named, ".SH DESCRIPTION\n", *_blocks(markdown)])
 
 
 def _blocks(markdown: str) -> Iterator[str]:
     """The document block by block: a heading, a table, a block of code, a list, a paragraph."""
     # What the group has caught, every second piece, is code.
-    for number, piece in enumerate(re.split(r"^```.*?\n(.*?)^```$", markdown, flags=re.M | re.S)):
+    for number, piece in enumerate(re.split(r"^```.*?\n(.*?)^```$", markdown, flags=re.MULTILINE | re.DOTALL)):
         if number % 2:
             yield f".PP\n.in +4n\n.nf\n{_guarded(_escaped(piece))}.fi\n.in\n"
             continue
@@ -40,7 +41,7 @@ def _text(text: str) -> Iterator[str]:
         yield from _table(text.splitlines())
     else:
         # An item begins a line; whatever is before the first one is a paragraph.
-        first, *items = re.split(r"^(?:-|\d+\.) ", text, flags=re.M)
+        first, *items = re.split(r"^(?:-|\d+\.) ", text, flags=re.MULTILINE)
         if first.strip():
             yield f".PP\n{_guarded(_inline(' '.join(first.split())))}\n"
         for item in items:
@@ -77,4 +78,4 @@ def _escaped(text: str) -> str:
 
 def _guarded(text: str) -> str:
     """A text of which no line is a request of roff's."""
-    return re.sub(r"^([.'])", r"\&\1", text, flags=re.M)
+    return re.sub(r"^([.'])", r"\&\1", text, flags=re.MULTILINE)

@@ -15,7 +15,6 @@ import pytest
 from tests.servers.ejabberd import Ejabberd
 from tests.servers.people import person
 from tests.servers.process import find_program, wait_until
-from tests.servers.slapd import Slapd
 from tests.servers.unit import DEPLOY, ROOT, directives
 
 JULIET = person("juliet")
@@ -25,21 +24,6 @@ BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds until a test gives up waiting."""
 
-# Each file is in `deploy/`, and in a test: here, or in tests.deploy.test_proxy.
-USED = {
-    "gunicorn.conf.py": "test_proxy",
-    "ldapauth.service": "test_proxy",
-    "ldapauth.socket": "test_proxy",
-    "nginx.conf": "test_proxy",
-    "Dockerfile": "test_files",
-    "ejabberd.yml": "test_files",
-    "logrotate": "test_files",
-    "mongooseim-external.toml": "test_files",
-    "mongooseim-http.toml": "test_files",
-    "prosody-external.cfg.lua": "test_files",
-    "prosody-http.cfg.lua": "test_files",
-}
-
 # Where a document shows one of the snippets.
 SHOWN = {
     "prosody.md": ["prosody-http.cfg.lua", "prosody-external.cfg.lua"],
@@ -48,10 +32,10 @@ SHOWN = {
 }
 
 
-def run(command: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[object], **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end, and returns what came of it; both its outputs are in one."""
     return subprocess.run(
-        command,
+        list(map(str, command)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -63,7 +47,9 @@ def run(command: Sequence[str | Path], **environment: str) -> subprocess.Complet
 
 def test_every_file_is_used() -> None:
     """There is no file in `deploy/` that no test uses."""
-    assert sorted(path.name for path in DEPLOY.iterdir() if path.is_file()) == sorted(USED)
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
+    names = {path.name for path in DEPLOY.iterdir() if path.is_file()}
+    assert {name for name in names if f'"{name}"' not in tests and f"/{name}" not in tests} == set()
 
 
 @pytest.mark.parametrize(("document", "names"), SHOWN.items(), ids=SHOWN)
@@ -118,7 +104,7 @@ def test_secrets_are_credentials(units: Path) -> None:
 # logrotate
 
 
-def test_logrotate(slapd: Slapd, config_file: Path, tmp_path: Path) -> None:
+def test_logrotate(config_file: Path, tmp_path: Path) -> None:
     """A helper's log is moved away under it, and its next line is in a new one."""
     logs = tmp_path / "log"
     logs.mkdir()
@@ -127,7 +113,13 @@ def test_logrotate(slapd: Slapd, config_file: Path, tmp_path: Path) -> None:
     settings = tmp_path / "logrotate"
     settings.write_text((DEPLOY / "logrotate").read_text().replace("/var/log/ldapauth", str(logs)))
     settings.chmod(0o644)
-    rotate = [find_program("logrotate", "apt-get install logrotate"), "--force", "--state", tmp_path / "state", settings]
+    rotate = [
+        find_program("logrotate", "apt-get install logrotate"),
+        "--force",
+        "--state",
+        tmp_path / "state",
+        settings,
+    ]
 
     with subprocess.Popen(
         [BIN / "ldapauth-ejabberd", "--config", config_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -203,7 +195,9 @@ class ConfiguredEjabberd(Ejabberd):
 
     def __init__(self, config_file: Path) -> None:
         """Prepares a node; nothing runs yet."""
-        super().__init__("/bin/false", hosts=[DOMAIN], use_cache=True, environment={"LDAPAUTH_CONFIG": str(config_file)})
+        super().__init__(
+            "/bin/false", hosts=[DOMAIN], use_cache=True, environment={"LDAPAUTH_CONFIG": str(config_file)}
+        )
         self._options |= {"auth_method": ["internal"]}
 
     def _prepare(self) -> None:

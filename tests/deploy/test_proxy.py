@@ -73,7 +73,7 @@ def unit(slapd: Slapd, silent: str) -> Iterator[Unit]:
 @pytest.fixture(scope="module")
 def nginx(unit: Unit, certificates: Certificates) -> Iterator[Nginx]:
     """The reverse proxy before it."""
-    with Nginx(unit.address, certificates) as nginx:
+    with Nginx(unit.address, certificates.server, certificates.ca) as nginx:
         yield nginx
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 
-from tests.servers.certificates import Certificates
+from tests.servers.certificates import KeyPair
 from tests.servers.ports import LOOPBACK, free_port
 from tests.servers.process import Daemon, ProcessInfo, descendants, find_program
 from tests.servers.unit import DEPLOY
@@ -25,18 +25,20 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Nginx(Daemon):
-    """An nginx of its own on loopback, in front of the app's socket: `with Nginx(socket, certificates) as nginx: ...`.
+    """An nginx of its own on loopback: `with Nginx(socket_of_the_app, certificate, ca) as nginx: ...`.
 
     Attributes:
         port: Where it serves HTTPS.
     """
 
-    def __init__(self, upstream: Path, certificates: Certificates) -> None:
+    def __init__(self, upstream: Path, certificate: KeyPair, ca: Path, site: str | None = None) -> None:
         """Prepares a server; nothing runs yet.
 
         Args:
             upstream: The socket of the app.
-            certificates: Where its certificate is from.
+            certificate: Its own certificate.
+            ca: Who has signed that.
+            site: A configuration in place of `deploy/nginx.conf` as it is.
 
         Raises:
             ServerError: nginx is not installed.
@@ -44,8 +46,9 @@ class Nginx(Daemon):
         super().__init__("nginx")
         self._program = find_program("nginx", INSTALL_COMMAND)
         self._upstream = upstream
-        self._certificates = certificates
-        self._context = ssl.create_default_context(cafile=str(certificates.ca))
+        self._certificate = certificate
+        self._site = (DEPLOY / "nginx.conf").read_text() if site is None else site
+        self._context = ssl.create_default_context(cafile=str(ca))
         self.port = free_port()
 
     def workers(self) -> list[ProcessInfo]:
@@ -83,15 +86,15 @@ class Nginx(Daemon):
         (self.directory / "conf.d").mkdir()
         lines = [f"{kind}_temp_path {self.directory}/{kind};\n" for kind in _TEMPORARY]
         (self.directory / "conf.d" / "temporary.conf").write_text("".join(lines))
-        (self.directory / "conf.d" / "ldapauth.conf").write_text(self.here((DEPLOY / "nginx.conf").read_text()))
+        (self.directory / "conf.d" / "ldapauth.conf").write_text(self.here(self._site))
         (self.directory / "nginx.conf").write_text(self.here(_DEBIAN.read_text()))
 
     def here(self, text: str) -> str:
         """A configuration with the places of this server."""
         places = {
             "unix:/run/ldapauth/http.sock": f"unix:{self._upstream}",
-            "/etc/ldapauth/tls/certificate.pem": str(self._certificates.server.certificate),
-            "/etc/ldapauth/tls/key.pem": str(self._certificates.server.key),
+            "/etc/ldapauth/tls/certificate.pem": str(self._certificate.certificate),
+            "/etc/ldapauth/tls/key.pem": str(self._certificate.key),
             "/var/log/nginx": f"{self.directory}/log",
             "/run/nginx.pid": f"{self.directory}/pid",
             "/etc/nginx/conf.d": f"{self.directory}/conf.d",

@@ -43,7 +43,11 @@ class Unit(Daemon):
     """`ldapauth.service` with `ldapauth.socket`: `with Unit(configuration, secrets) as unit: ...`."""
 
     def __init__(
-        self, configuration: str, secrets: Mapping[str, str], environment: Mapping[str, str] | None = None
+        self,
+        configuration: str,
+        secrets: Mapping[str, str],
+        environment: Mapping[str, str] | None = None,
+        programs: Path | None = None,
     ) -> None:
         """Prepares a service; nothing runs yet.
 
@@ -51,8 +55,10 @@ class Unit(Daemon):
             configuration: The text of `/etc/ldapauth.toml`.
             secrets: The files in `/etc/ldapauth`, by their names.
             environment: More environment variables.
+            programs: What is in place of `/opt/ldapauth/bin`; where the tests' own Python is, if not given.
         """
         super().__init__("unit")
+        self._programs = programs or Path(sys.executable).parent
         self._configuration = configuration
         self._secrets = secrets
         self._extra_environment = dict(environment or {})
@@ -75,7 +81,7 @@ class Unit(Daemon):
 
     def here(self, text: str) -> str:
         """A text of `deploy/` with the places of this service: what is in /etc and /run is in its directory."""
-        text = text.replace("/opt/ldapauth/bin", str(Path(sys.executable).parent))
+        text = text.replace("/opt/ldapauth/bin", str(self._programs))
         for place in ("/etc/ldapauth", "/run/ldapauth"):
             text = text.replace(place, f"{self.directory}{place}")
         return text
