@@ -27,7 +27,8 @@ bench: $(VENV)/test.installed
 	$(BIN)/python -m bench
 
 servers:
-	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty openssl
+	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty openssl \
+	    nginx-light systemd prosody logrotate man-db
 
 all-servers: servers
 	sh tests/servers/install.sh samba samba-ad-dc samba-ad-provision samba-dsdb-modules winbind ldb-tools \

@@ -199,3 +199,40 @@ def test_links_lead_somewhere(document: Path) -> None:
         file = document.parent / path if path else document
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+# What documents for administrators call by its name, of ours and of the XMPP servers.
+GUIDES = [document for document in DOCUMENTS if document.name not in {"CHANGELOG.md", "design.md", "clients.md"}]
+FOREIGN = r"(external|http)_auth_\w+|password\.format|connection\.\w+|auth\.\w+|ejabberd\.yml"
+
+
+def named_settings(text: str) -> set[str]:
+    """What a text takes for a setting: `section.name`, or what is given a value, in backticks."""
+    sections = "|".join(name for name in SECTIONS if name.isalpha())
+    given = re.findall(r"`([a-z_.]+) = ", text)
+    return {*given, *re.findall(rf"`((?:{sections}|register)\.[a-z_]+)`", text)}
+
+
+@pytest.mark.parametrize("document", GUIDES, ids=lambda document: document.name)
+def test_named_settings_exist(document: Path) -> None:
+    """A setting that a document names outside of its examples is one of ours, or of an XMPP server."""
+    known = {key for table in SECTIONS.values() for key in settings(table)}
+    dotted = {f"{name.rpartition('.')[2]}.{key}" for name, table in SECTIONS.items() for key in settings(table)}
+    named = {name for name in named_settings(document.read_text()) if not re.fullmatch(FOREIGN, name)}
+    assert named - known - dotted == set()
+
+
+def test_index_has_every_document() -> None:
+    """The index of the documents leads to each of them."""
+    linked = re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs" / "README.md").read_text())
+    assert {*linked, "README.md"} == {document.name for document in (ROOT / "docs").glob("*.md")}
+
+
+SHELL_BLOCKS = {"README.md": "test_readme", "quick-start.md": "test_quick_start", "doctor.md": "test_quick_start"}
+
+
+def test_every_shell_block_is_run() -> None:
+    """Commands stand in those documents alone whose blocks a test runs."""
+    with_commands = {document.name for document in DOCUMENTS if "```sh\n" in document.read_text()}
+    assert with_commands <= set(SHELL_BLOCKS)
+    assert all((ROOT / "tests" / f"{test}.py").exists() for test in SHELL_BLOCKS.values())
