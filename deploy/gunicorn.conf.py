@@ -1,6 +1,7 @@
-"""gunicorn's settings for the app: `gunicorn -c deploy/gunicorn.conf.py wsgi:app`.
+"""gunicorn's settings for the app: `gunicorn -c deploy/gunicorn.conf.py 'ldapauth.frontends.http:create_app()'`.
 
-What `GUNICORN_CMD_ARGS` or the command line says wins over what is here: `--bind 127.0.0.1:8080`, say.
+What `GUNICORN_CMD_ARGS` or the command line says wins over what is here: `--bind 127.0.0.1:8080`, say. Under systemd
+the socket is that of deploy/ldapauth.socket instead, and systemd is told by gunicorn itself that it is ready.
 """
 
 import importlib.util
@@ -36,6 +37,8 @@ limit_request_line = 8190
 # On by default since gunicorn 25.1, in the home directory: one more way in, which nobody needs.
 control_socket_disable = True
 
+# Standard error, which is the journal under systemd. The app strips URLs' queries from it, as they have passwords.
+errorlog = "-"
 # Off: the app's own log has a line for each question, and says more.
 accesslog = None
 # For those who turn it on: the path, %(U)s, without the query, as that has the password in it; so have %(r)s and %(q)s.

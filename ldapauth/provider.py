@@ -206,10 +206,10 @@ class Provider:
         self._change(_Question("register", local_part, domain, deadline), change)
 
     def remove_user(self, local_part: str, domain: str, deadline: Deadline, *, password: str | None = None) -> None:
-        """Deletes the account; with a password, only if it is the user's.
+        """Deletes the account, or switches it off; with a password, only if it is the user's.
 
         Raises:
-            ChangeRefused: It was not deleted.
+            ChangeRefused: It was not removed.
         """
 
         def change(user: User, directory: Directory, deadline: Deadline) -> None:
@@ -217,7 +217,7 @@ class Provider:
             if password is not None and not (password and self._confirmed(user, directory, dn, password, deadline)):
                 raise WrongPassword("the password is not the user's")
             try:
-                directory.delete(dn, deadline)
+                directory.remove(dn, deadline)
             finally:
                 self._forget(user)
 

@@ -11,6 +11,7 @@ import pytest
 import tomli_w
 
 from ldapauth import config
+from ldapauth.directory import kerberos
 from ldapauth.errors import ConfigurationError
 from ldapauth.provider import Provider
 from ldapauth.verdict import Reason
@@ -26,14 +27,21 @@ REQUIRED, NOT_SET = "required", "not set"
 DIRECTORY = "/etc/ldapauth/"
 
 
+def is_table(hint: object) -> bool:
+    """Whether a setting is a table of its own."""
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
 def sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, type[msgspec.Struct]]]:
     """The TOML tables of the configuration, by the heading of each, and the struct that each becomes."""
     for name, hint in get_type_hints(kind).items():
         if hint == dict[str, config.Domain]:
             heading: str = f'{path}{name}."…"'
             table: type[msgspec.Struct] = config.Domain
-        elif isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        elif is_table(hint):
             heading, table = f"{path}{name}", hint
+        elif get_origin(hint) is tuple and is_table(get_args(hint)[0]):
+            heading, table = f"[{path}{name}]", get_args(hint)[0]
         else:
             continue
         yield heading, table
@@ -42,7 +50,7 @@ def sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, 
 
 def settings(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
     """What a table may hold, apart from further tables."""
-    nested = {heading for heading, _ in sections(kind)}
+    nested = {heading.strip("[]") for heading, _ in sections(kind)}
     return {field.name: field for field in msgspec.structs.fields(kind) if field.name not in nested}
 
 
@@ -138,10 +146,16 @@ def test_every_operation_is_documented() -> None:
 def test_configurations_in_the_documents_work(
     text: str, tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each example of a configuration loads once its files are there."""
+    """Each example of a configuration loads once its files are there, and the extras."""
+    monkeypatch.setattr(kerberos, "is_installed", lambda: True)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for name in set(re.findall(rf'"(?:{DIRECTORY}|\$CREDENTIALS_DIRECTORY/)([^"]+)"', text)):
-        content = certificates.ca.read_text() if name.endswith(".pem") else "user:secret-of-thirty-two-characters\n"
+        pair = {"client.pem": certificates.client.certificate, "client-key.pem": certificates.client.key}
+        content = (
+            pair.get(name, certificates.ca).read_text()
+            if name.endswith(".pem")
+            else "user:secret-of-thirty-two-characters\n"
+        )
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o600)
     file = tmp_path / "ldapauth.toml"
@@ -189,3 +203,40 @@ def test_links_lead_somewhere(document: Path) -> None:
         file = document.parent / path if path else document
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+# What documents for administrators call by its name, of ours and of the XMPP servers.
+GUIDES = [document for document in DOCUMENTS if document.name not in {"CHANGELOG.md", "design.md", "clients.md"}]
+FOREIGN = r"(external|http)_auth_\w+|password\.format|connection\.\w+|auth\.\w+|ejabberd\.yml"
+
+
+def named_settings(text: str) -> set[str]:
+    """What a text takes for a setting: `section.name`, or what is given a value, in backticks."""
+    sections = "|".join(name for name in SECTIONS if name.isalpha())
+    given = re.findall(r"`([a-z_.]+) = ", text)
+    return {*given, *re.findall(rf"`((?:{sections}|register)\.[a-z_]+)`", text)}
+
+
+@pytest.mark.parametrize("document", GUIDES, ids=lambda document: document.name)
+def test_named_settings_exist(document: Path) -> None:
+    """A setting that a document names outside of its examples is one of ours, or of an XMPP server."""
+    known = {key for table in SECTIONS.values() for key in settings(table)}
+    dotted = {f"{name.rpartition('.')[2]}.{key}" for name, table in SECTIONS.items() for key in settings(table)}
+    named = {name for name in named_settings(document.read_text()) if not re.fullmatch(FOREIGN, name)}
+    assert named - known - dotted == set()
+
+
+def test_index_has_every_document() -> None:
+    """The index of the documents leads to each of them."""
+    linked = re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs" / "README.md").read_text())
+    assert {*linked, "README.md"} == {document.name for document in (ROOT / "docs").glob("*.md")}
+
+
+SHELL_BLOCKS = {"README.md": "test_readme", "quick-start.md": "test_quick_start", "doctor.md": "test_quick_start"}
+
+
+def test_every_shell_block_is_run() -> None:
+    """Commands stand in those documents alone whose blocks a test runs."""
+    with_commands = {document.name for document in DOCUMENTS if "```sh\n" in document.read_text()}
+    assert with_commands <= set(SHELL_BLOCKS)
+    assert all((ROOT / "tests" / f"{test}.py").exists() for test in SHELL_BLOCKS.values())

@@ -48,6 +48,7 @@ ALLOWED = {
 
 # Who may import a library, for those that not everybody may.
 OWNERS = {
+    "gssapi": ["directory.kerberos"],
     "ldap3": ["directory"],
     "flask": ["frontends.http"],
     "werkzeug": ["frontends.http"],

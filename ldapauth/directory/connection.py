@@ -102,6 +102,18 @@ class Connection:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
         request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode(), controls)
+        return self._bound(request, deadline)
+
+    def bind_sasl(self, mechanism: str, credentials: bytes, deadline: Deadline, controls: bytes = b"") -> wire.Result:
+        """A step of a SASL bind; result 14 asks for another one (RFC 4513 5.2.1.5).
+
+        Raises:
+            DirectoryUnavailable: There was no answer that can be trusted.
+        """
+        return self._bound(wire.sasl_request(self._next_id(), mechanism, credentials, controls), deadline)
+
+    def _bound(self, request: bytes, deadline: Deadline) -> wire.Result:
+        """The answer to a bind."""
         try:
             data = self._exchange(request, deadline)
             message = wire.sole_message(data) if len(data) <= wire.SHORT_MESSAGE else None

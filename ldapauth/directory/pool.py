@@ -19,11 +19,12 @@ from ldapauth.config import Domain, Server
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ConfigurationError, DeadlineExceeded, DirectoryUnavailable, LdapAuthError
 
-from . import wire
+from . import service, wire
 from .connection import Connection
 from .kept import Kept
 from .readiness import Readiness
 from .servers import Servers
+from .service import ServiceRefused
 from .srv import SrvList
 
 _log = logging.getLogger(__name__)
@@ -35,18 +36,12 @@ Opener = Callable[[Server, Domain, ssl.SSLContext, Deadline], Connection]
 """How a connection is opened: `Connection.open`, but for whoever wants to see what is done on it."""
 
 SERVICE_PAUSE = 10.0
-"""Seconds for which nothing is asked after the service account's password was found wrong: each try counts against the
+"""Seconds for which nothing is asked after the service account was refused: each wrong password counts against the
 account, and a locked one is a longer outage."""
-
-_INVALID_CREDENTIALS = 49
 
 # RFC 4512 5.1: every server has one, and a service account need not exist to ask for it.
 _ROOT_DSE = wire.Search(b"", "base", ("1.1",), 1, 1)
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
-
-
-class _ServiceRefused(DirectoryUnavailable):
-    """The service account's password is wrong; every server would say the same."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -112,7 +107,7 @@ class Pool:
         self._search = Kept(settings.max_connections, settings.idle_timeout)
         self._verify = Kept(settings.max_connections, settings.idle_timeout)
         self._refused: tuple[float, str] | None = None  # until when the service account is left alone, and why
-        self._trusted = False  # whether the service account's password was right when it was tried last
+        self._trusted = False  # whether the service account was taken when it was tried last
         self._first_bind = threading.Lock()
         self._readiness = Readiness(
             lambda: min(self._search.silent_for, self._verify.silent_for), self._ask_root_dse, settings.deadline
@@ -251,7 +246,7 @@ class Pool:
         deadline, started = question.deadline, now()
         try:
             return self._open(server, question.kept, deadline.part(others + 1))
-        except _ServiceRefused as error:
+        except ServiceRefused as error:
             self._pause(server, error)
             raise
         except DirectoryUnavailable as error:
@@ -286,21 +281,20 @@ class Pool:
     def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:
         """A fresh connection of a kind: bound as the service account if it is to search."""
         connection = self._opener(server, self._settings, self._tls, limit)
-        dn, password = self._settings.bind_dn, self._settings.bind_password
-        if kept is self._verify or dn is None or password is None:
+        if kept is self._verify or not service.is_configured(self._settings):
             return connection  # RFC 4511 4.2.1: a connection on which nothing was bound is anonymous
         try:
-            self._bind_service(connection, dn, password.reveal(), limit)
+            self._bind_service(connection, limit)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _bind_service(self, connection: Connection, dn: str, password: str, limit: Deadline) -> None:
-        """Binds as the service account: one thread at a time until its password was right once.
+    def _bind_service(self, connection: Connection, limit: Deadline) -> None:
+        """Binds as the service account: one thread at a time until it was taken once.
 
         Raises:
-            _ServiceRefused: The password is wrong, or has just been found wrong by another question.
+            ServiceRefused: It is refused, or has just been refused to another question.
         """
         if not self._trusted:
             if not self._first_bind.acquire(timeout=limit.remaining()):
@@ -308,23 +302,23 @@ class Pool:
             try:
                 self._spare_service()
                 if not self._trusted:
-                    _bind_service(connection, dn, password, limit)
+                    service.bind(connection, self._settings, limit)
                     self._trusted = True
                     return
-            except _ServiceRefused as error:
+            except ServiceRefused as error:
                 self._pause(connection.server, error)
                 raise
             finally:
                 self._first_bind.release()
-        _bind_service(connection, dn, password, limit)
+        service.bind(connection, self._settings, limit)
 
     def _spare_service(self) -> None:
         """Refuses every question while the service account is left alone."""
         until, why = self._refused or (0.0, "")
         if now() < until:
-            raise _ServiceRefused(why)
+            raise ServiceRefused(why)
 
-    def _pause(self, server: Server, error: _ServiceRefused) -> None:
+    def _pause(self, server: Server, error: ServiceRefused) -> None:
         """Leaves the service account alone for a while, and says so once."""
         self._trusted = False
         if self._refused and now() < self._refused[0]:
@@ -366,14 +360,6 @@ class _LostInTime(_Lost, DeadlineExceeded):
 
 class _TryNext(Exception):
     """A server could not be asked; another may be."""
-
-
-def _bind_service(connection: Connection, dn: str, password: str, limit: Deadline) -> None:
-    result = connection.bind(dn, password, limit)
-    if result.code == _INVALID_CREDENTIALS:
-        raise _ServiceRefused(f"{connection.server}: the service account's DN or password is wrong (result 49)")
-    if result.code != 0:
-        raise DirectoryUnavailable(f"{connection.server}: the service account may not bind (result {result.code})")
 
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()

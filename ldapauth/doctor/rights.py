@@ -15,7 +15,7 @@ from typing import Any
 from ldapauth.config import Operation
 from ldapauth.directory import wire
 from ldapauth.directory.query import DnTemplate
-from ldapauth.kinds import Name
+from ldapauth.kinds import KINDS, Name
 
 from .finding import Finding, NotAsked, not_asked, ok, problem
 from .patient import Patient
@@ -43,6 +43,9 @@ _SLAPACL = {"set_password": "userPassword/write", "register": "children/add", "r
 def write(patient: Patient) -> Iterator[Finding]:
     """Whether the service account may do what XMPP users may ask for."""
     asked = [operation for operation in _WRITING if operation in patient.settings.operations]
+    if "remove_user" in asked and patient.settings.remove == "disable":
+        asked.remove("remove_user")
+        yield not_asked("remove_user: whether the service account may switch accounts off")
     if not asked:
         return
     patient.demand_base()
@@ -89,11 +92,11 @@ def _by_hand(patient: Patient, operation: Operation, kind: Name, dn: str) -> str
 def _new_parent(patient: Patient) -> str:
     """The DN below which a new account is made."""
     settings = patient.settings
-    template = settings.register.dn or settings.user_dn
+    template = settings.register.dn or (None if settings.is_searched else settings.user_dn)
     user = nobody(patient.case.domain)
-    return (
-        DnTemplate(settings.base_dn or "").fill(user) if template is None else parent(DnTemplate(template).fill(user))
-    )
+    if template is None:
+        return DnTemplate(settings.searches()[0].base_dn).fill(user)
+    return parent(DnTemplate(template).fill(user))
 
 
 def _openldap(patient: Patient, dn: str) -> dict[Operation, bool]:
@@ -135,7 +138,8 @@ def _active_directory(patient: Patient, _: str) -> dict[Operation, bool]:
     if not answer.entries or "register" not in patient.settings.operations:
         return {}
     allowed = {name.lower() for name in values_of(answer.entries[0], "allowedChildClassesEffective")}
-    return {"register": bool(allowed & {name.lower() for name in patient.settings.register.object_classes})}
+    classes = patient.settings.register.object_classes or KINDS["active-directory"].object_classes
+    return {"register": bool(allowed & {name.lower() for name in classes})}
 
 
 _WAYS: dict[Name, Callable[[Patient, str], dict[Operation, bool]]] = {

@@ -15,12 +15,16 @@ import pytest
 from tests import configuration
 from tests.configuration import CREDENTIALS, DOMAIN
 from tests.frontends.programs import EJABBERD, GENERIC, PATIENCE, PipeHelper, hanging, stopped
+from tests.servers.certificates import Certificates
 from tests.servers.gunicorn import ROOT, Gunicorn, basic
+from tests.servers.nginx import Nginx
 from tests.servers.people import State
+from tests.servers.ports import LOOPBACK
 from tests.servers.process import wait_until
 from tests.servers.redis import Redis
 from tests.servers.samba import Samba
 from tests.servers.slapd import Slapd
+from tests.servers.unit import DEPLOY
 
 AnyServer = Slapd | Samba
 
@@ -365,22 +369,33 @@ def test_directory_that_goes_logs_nobody_out(
 
 
 @pytest.mark.parametrize("name", ["ppolicy"])
-def test_two_instances_are_one(start: Start, server: Slapd, redis: Redis, tmp_path: Path) -> None:
-    """Two apps with one Redis, asked in turn as a proxy does, have one budget and one memory."""
+def test_two_instances_behind_nginx_are_one(
+    start: Start, server: Slapd, redis: Redis, certificates: Certificates, tmp_path: Path
+) -> None:
+    """Two apps with one Redis, of which nginx picks one for each question, have one budget and one memory."""
     shared = {"storage": redis.url, "secret": SECRET, "failures": 2, "cache_ttl": 600.0}
-    one, two = (start("http", workers=2, **shared) for _ in range(2))
+    apps = [start("http", workers=2, **shared) for _ in range(2)]
+    upstreams = "".join(
+        f"    server {LOOPBACK}:{app.gunicorn.address[1]};\n" for app in apps if isinstance(app, HttpDoor)
+    )
+    site = re.sub(r"    server unix:.*;\n", upstreams, (DEPLOY / "nginx.conf").read_text())
+    with Nginx(Path("unused"), certificates.server, certificates.ca, site) as nginx:
 
-    def attempt() -> None:
-        redis.run("FLUSHALL")
-        server.unlock(server.dn(State.EASILY_LOCKED.person))
-        for _ in range(4):
-            assert one.login(USER, RIGHT)
-            assert two.login(USER, RIGHT)
-        for number in range(6):
-            assert not one.login(USER, f"guess {number}")
-            assert not two.login(USER, f"another guess {number}")
-        assert count(server) == 2
-        assert one.login(USER, RIGHT)
-        assert two.login(USER, RIGHT)
+        def login(password: str) -> bool:
+            query = urllib.parse.urlencode({"user": USER, "server": DOMAIN, "pass": password})
+            with contextlib.closing(nginx.client()) as client:
+                client.request("GET", f"/check_password?{query}", headers={"Authorization": basic(CREDENTIALS)})
+                response = client.getresponse()
+                assert response.status == http.client.OK
+                return response.read() == b"true"
 
-    undisturbed(tmp_path, attempt)
+        def attempt() -> None:
+            redis.run("FLUSHALL")
+            server.unlock(server.dn(State.EASILY_LOCKED.person))
+            assert all(login(RIGHT) for _ in range(8))
+            assert not any(login(f"guess {number}") for number in range(12))
+            assert count(server) == 2
+            assert all(login(RIGHT) for _ in range(8))
+
+        undisturbed(tmp_path, attempt)
+    assert all(app.gunicorn.access_log.count("check_password") for app in apps if isinstance(app, HttpDoor))

@@ -242,6 +242,10 @@ class Daemon(ABC):
     def _environment(self) -> Mapping[str, str]:
         """Returns the environment variables of the server."""
 
+    def _inherited(self) -> Sequence[int]:
+        """Returns the descriptors that the server is started with, besides the three usual ones."""
+        return ()
+
     @abstractmethod
     def _is_ready(self) -> bool:
         """Says whether the server can be used."""
@@ -259,6 +263,7 @@ class Daemon(ABC):
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
                 env={**self._environment(), _MARK: str(self.directory)},
+                pass_fds=self._inherited(),
                 # Its own process group: a Ctrl-C in the terminal is for the tests only, which then stop it in order.
                 start_new_session=True,
             )
