@@ -14,8 +14,8 @@ from .memory import Patience
 
 _T = TypeVar("_T")
 
-RETRY = 0.5
-"""Seconds between two looks whether a server is back."""
+RETRY, LONGEST_RETRY = 0.05, 1.0
+"""Seconds until the first look whether a server is back, and at most between two: each time it is twice as long."""
 
 
 class Away(Exception):
@@ -90,11 +90,13 @@ class Line:
                 except Exception as error:  # noqa: BLE001 - whatever a library raises: it is no reason to fail a login
                     self._lose(type(error).__name__)
             job.done.set()
+            pause = RETRY
             while self._away and jobs.empty():
+                time.sleep(pause)
                 self._try_again()
+                pause = min(2 * pause, LONGEST_RETRY)
 
     def _try_again(self) -> None:
-        time.sleep(RETRY)
         try:
             self._revive()
         except Exception:  # noqa: BLE001 - likewise

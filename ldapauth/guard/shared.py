@@ -40,7 +40,7 @@ PREFIX = "ldapauth:guard"
 _EPOCH = f"{PREFIX}:epoch"
 
 _MOST_OWED = 10_000  # users to be forgotten when Redis is back; if there are more, it is everybody
-_MOST_HASHED = 10_000  # passwords whose slow hash is remembered
+_MOST_HASHED = 50_000  # passwords whose slow hash is remembered
 _ATTEMPTS = 5  # at a record that others change as well
 
 # Says what is there; before that puts a record there, if what is there, and the epoch, are as they were seen.
