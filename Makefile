@@ -28,7 +28,7 @@ bench: $(VENV)/test.installed
 
 servers:
 	sh tests/servers/install.sh slapd ldap-utils ejabberd curl lua5.2 lua-lpty openssl \
-	    nginx-light systemd prosody logrotate man-db
+	    nginx-light systemd prosody logrotate man-db redis-server
 
 all-servers: servers
 	sh tests/servers/install.sh samba samba-ad-dc samba-ad-provision samba-dsdb-modules winbind ldb-tools \

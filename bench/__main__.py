@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from bench import ejabberd, helpers, http, lua, start
+from bench import storm as storms
 from bench.neighbours import Neighbours
 from bench.peer import Peer, Sample, Unavailable, draw
 from bench.report import Run, report
@@ -21,9 +22,13 @@ _FAMILIES = (helpers, lua, ejabberd, http, start)
 @click.option(
     "--only", metavar="NAME", multiple=True, help="A peer, or a pattern such as 'ejabberd*'; may be repeated."
 )
+@click.option("--storm", is_flag=True, help="Have everybody log in at once, after a restart, and nothing else.")
 @click.option("--markdown", is_flag=True, help="Print the tables as docs/performance.md has them.")
-def main(rounds: int, logins: int, only: Sequence[str], *, markdown: bool) -> None:
+def main(rounds: int, logins: int, only: Sequence[str], *, storm: bool, markdown: bool) -> None:
     """Measures logins a second and the CPU they cost, of this program and of its peers."""
+    if storm:
+        click.echo(storms.storm(), nl=False)
+        return
     with World() as world, contextlib.ExitStack() as running:
         peers = [peer for family in _FAMILIES for peer in family.peers(world)]
         known = ", ".join(peer.key for peer in peers)

@@ -71,6 +71,15 @@ class Helper(Peer):
         if self._process:
             end(self._process)
 
+    def refused(self, logins: Sequence[Login]) -> int:
+        """How many of the logins, all with the right password, are refused."""
+        assert self._process is not None  # noqa: S101 - for the type checker: it was started
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker: `spawn` makes pipes
+        assert self._process.stdout is not None  # noqa: S101 - likewise
+        questions = [f"auth:{login.user}:{DOMAIN}:{login.password}\n".encode() for login in logins]
+        answers = self._exchange(self._process.stdin.fileno(), self._process.stdout.fileno(), questions)
+        return len(questions) - answers.count(b"1\n")
+
     def _ask(self, process: subprocess.Popen[bytes], logins: Sequence[Login]) -> float:
         """Seconds until everything is answered."""
         assert process.stdin is not None  # noqa: S101 - for the type checker: `spawn` makes pipes

@@ -196,7 +196,12 @@ def _questions() -> Iterator[bytes]:
     while True:
         for login in draw(CONNECTIONS):
             if login.right:
-                yield f"GET {_target(login)} HTTP/1.1\r\n{_HEADERS}\r\n\r\n".encode()
+                yield request(login)
+
+
+def request(login: Login) -> bytes:
+    """A question, as it goes over a connection that is kept."""
+    return f"GET {_target(login)} HTTP/1.1\r\n{_HEADERS}\r\n\r\n".encode()
 
 
 def _target(login: Login) -> str:

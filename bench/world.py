@@ -1,6 +1,8 @@
 """The directory that every peer asks: a private slapd with 10,000 people, in plain and over TLS."""
 
 import tempfile
+import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,15 +67,19 @@ class World:
 
     Attributes:
         targets: The ways to the directory.
+
+    Args:
+        loglevel: What the directory logs.
     """
 
     targets: tuple[Target, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, *, loglevel: str = "none") -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="bench-")
         self._directory = Path(self._temporary.name)
         self._authority = CertificateAuthority(self._directory)
-        self._slapd = Slapd(certificate=self._authority.issue("server", *SERVER_NAMES), extra_ldif=_people())
+        certificate = self._authority.issue("server", *SERVER_NAMES)
+        self._slapd = Slapd(certificate=certificate, extra_ldif=_people(), loglevel=loglevel)
 
     def __enter__(self) -> Self:
         self._slapd.start()
@@ -91,7 +97,14 @@ class World:
         self._slapd.close()
         self._temporary.cleanup()
 
-    def configuration(self, name: str, target: Target, domain: str = DOMAIN) -> Path:
+    def operations(self, seconds: float) -> Counter[str]:
+        """What the directory was asked so far, once it has had so many seconds to log it; needs the level `stats`."""
+        time.sleep(seconds)
+        return self._slapd.operations()
+
+    def configuration(
+        self, name: str, target: Target, domain: str = DOMAIN, guard: dict[str, Any] | None = None
+    ) -> Path:
         """Writes a configuration of ours as an administrator would, with the log in a file, and returns its path."""
         table = {
             "servers": [target.url],
@@ -105,6 +118,7 @@ class World:
         tree: dict[str, Any] = {
             "http": {"credentials": CREDENTIALS},
             "log": {"level": "info", "target": str(self._directory / f"{name}.log")},
+            "guard": guard or {},
             "domains": {domain: table},
         }
         file = self._directory / f"{name}.toml"

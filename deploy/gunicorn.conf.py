@@ -72,15 +72,19 @@ _TRY = """
 import sys
 from gunicorn.util import import_app
 try:
-    import_app(sys.argv[1])
+    app = import_app(sys.argv[1])
     print("can be used")
+    app.extensions["ldapauth"].forget_everybody()
 except SystemExit:
     pass
 """
 
 
 def on_reload(server: Any) -> None:
-    """Has the workers go on after SIGHUP if the configuration can't be used by now: gunicorn would end for good."""
+    """Has the workers go on after SIGHUP if the configuration can't be used by now: gunicorn would end for good.
+
+    If it can, passwords that are remembered in Redis are forgotten; those that the workers remember go with them.
+    """
     environment = {name: value for name, value in os.environ.items() if name != _COUNTS}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", _TRY, server.app.app_uri]

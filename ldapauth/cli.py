@@ -63,7 +63,7 @@ def check(path: str | None, jid: str, password_file: TextIO | None, operation: s
     """
     from .doctor import login  # noqa: PLC0415 - a helper may be started by this program too
 
-    settings = _settings(path, http=False)
+    settings = config.without_guard(_settings(path, http=False))
     provider = _or_exit(lambda: Provider(settings, opener=login.told(click.echo)))
     local_part, at, domain = jid.rpartition("@")
     if not at:

@@ -31,9 +31,11 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
+Remembered = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Scope = Literal["sub", "one", "base"]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
+_SHORTEST_SECRET = 32  # characters: one that can be guessed protects nothing
 SHORTEST_KEY = 16
 """Characters of the key by which names of users are hashed: fewer can be tried out."""
 
@@ -253,6 +255,23 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     textfile: NonEmpty | None = None
 
 
+class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is remembered of logins: `[guard]`. 0 turns a part off."""
+
+    stale_ttl: Remembered = 900.0
+    failures: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    domain_failures: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    window: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 900.0
+    cache_ttl: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    stale_if_error: Remembered = 0.0
+    storage: Secret | None = None
+    storage_file: NonEmpty | None = None
+    storage_env: NonEmpty | None = None
+    secret: Secret | None = None
+    secret_file: NonEmpty | None = None
+    secret_env: NonEmpty | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration, checked.
 
@@ -265,6 +284,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ejabberd: Ejabberd = Ejabberd()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    guard: Guard = Guard()
     domains: dict[str, Domain]
     warnings: tuple[str, ...] = ()
 
@@ -318,8 +338,9 @@ def _listed(table: object, key: str) -> object:
 
 def _holds_secret(tree: Mapping[str, Any]) -> bool:
     """Whether a secret stands in the configuration itself, whose tables are known to be tables."""
-    tables = [tree["http"], tree["metrics"], tree.get("log", {}), *tree["domains"].values()]
-    return any(name in table for table in tables for name in ("credentials", "users_key", "bind_password"))
+    tables = [tree["http"], tree["metrics"], tree.get("log", {}), tree.get("guard", {}), *tree["domains"].values()]
+    named = any(name in table for table in tables for name in ("credentials", "users_key", "bind_password", "secret"))
+    return named or "@" in tree.get("guard", {}).get("storage", "")  # a URL may have a password in it
 
 
 def _is_writable(file: Path) -> bool:
@@ -350,18 +371,21 @@ class _Reader:
             "ejabberd": Ejabberd,
             "log": Log,
             "metrics": Metrics,
+            "guard": Guard,
         }
         self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
         tree = {**tree, **{name: _listed(tree.get(name, {}), "credentials") for name in ("http", "metrics")}}
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
-        http, log, metrics = values["http"], values["log"], values["metrics"]
+        http, log, metrics, guard = values["http"], values["log"], values["metrics"], values["guard"]
         if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
         if isinstance(log, Log):
             values["log"] = self._check_log(log)
         if isinstance(metrics, Metrics):
             values["metrics"] = self._check_metrics(metrics)
+        if isinstance(guard, Guard):
+            values["guard"] = self._check_guard(guard)
         if self._problems:
             raise ConfigurationError(*self._problems)
         if _holds_secret(tree):
@@ -398,6 +422,25 @@ class _Reader:
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
+
+    def _check_guard(self, guard: Guard) -> Guard:
+        for key in ("storage", "secret"):
+            text = self._text(guard, "guard", key)
+            if text is not None:
+                guard = msgspec.structs.replace(guard, **{key: Secret(text)})
+        if guard.secret and len(guard.secret.reveal()) < _SHORTEST_SECRET:
+            self._problems.append(f"guard.secret: expected {_SHORTEST_SECRET} characters at least")
+        shared, keyed = (
+            any(getattr(guard, name) is not None for name in (key, f"{key}_file", f"{key}_env"))
+            for key in ("storage", "secret")
+        )
+        if shared and not keyed:
+            self._problems.append("guard.storage: needs secret or secret_file, the same wherever it is shared")
+        if keyed and not shared:
+            self._problems.append("guard.secret: is of no use without storage")
+        if guard.stale_if_error and not guard.failures:
+            self._warnings.append("guard.stale_if_error: while no directory counts guesses, nobody does: set failures")
+        return guard
 
     def _check_metrics(self, metrics: Metrics) -> Metrics:
         if self._http:
@@ -555,6 +598,11 @@ def _with_defaults_of_kind(domain: Domain) -> Domain:
         attributes=dict(kind.attributes) if register.attributes is None else register.attributes,
     )
     return msgspec.structs.replace(domain, **usual)
+
+
+def without_guard(settings: Settings) -> Settings:
+    """The settings with nothing remembered, for who wants to know what the directory says."""
+    return msgspec.structs.replace(settings, guard=Guard(stale_ttl=0))
 
 
 def left_to_directory(domain: Domain) -> list[str]:

@@ -3,7 +3,8 @@
     LdapAuthError
     ├── ConfigurationError        raised by: whoever reads a setting      caught by: the programs, at start
     ├── DirectoryUnavailable      raised by: directory                    caught by: front ends (503, "no")
-    │   └── DeadlineExceeded      raised by: whoever waits                likewise
+    │   ├── DeadlineExceeded      raised by: whoever waits                likewise
+    │   └── UnclearAnswer         raised by: directory                    likewise
     ├── OperationOff              raised by: provider                     caught by: front ends (501, "no")
     └── ChangeRefused             raised by: provider and directory       caught by: front ends
         ├── NoSuchUser            …the user, or the domain, is not there (404)
@@ -44,6 +45,10 @@ class DirectoryUnavailable(LdapAuthError):
 
 class DeadlineExceeded(DirectoryUnavailable):
     """The time for the question ran out before the directory had answered."""
+
+
+class UnclearAnswer(DirectoryUnavailable):
+    """The directory was asked about this very login, and its answer was neither yes nor no."""
 
 
 class OperationOff(LdapAuthError):

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from . import certificate, jid, log
+from . import certificate, guard, jid, log
 from .config import Domain, Operation, Settings
 from .deadline import Deadline, now
 from .directory import Connection, Directory, Opener, User
@@ -29,7 +29,7 @@ from .errors import (
     UserExists,
     WrongPassword,
 )
-from .verdict import ACCEPTED, Reason, Verdict
+from .verdict import ACCEPTED, Memory, Reason, Verdict
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -115,6 +115,10 @@ class Provider:
         self._door = door
         self._served: dict[str, _Served] = {}
         problems: list[str] = []
+        try:
+            self._guard = guard.make(settings.guard)
+        except ConfigurationError as error:
+            problems += error.problems
         for name, domain in settings.domains.items():
             try:
                 self._served[name] = _Served(name, domain, Directory(name, domain, opener), _Outage())
@@ -137,6 +141,8 @@ class Provider:
 
     def close(self) -> None:
         """Closes the kept connections; nothing is asked any more."""
+        if self._guard:
+            self._guard.close()
         for served in self._served.values():
             served.directory.close()
 
@@ -146,7 +152,11 @@ class Provider:
         def ask(user: User, directory: Directory, deadline: Deadline) -> Verdict:
             if not password:  # RFC 4513 5.1.2: the bind would be anonymous, and succeed
                 return Verdict(Reason.EMPTY_PASSWORD)
-            return directory.check_password(user, password, deadline)
+            if not self._guard:
+                return directory.check_password(user, password, deadline)
+            return self._guard.check(
+                user, password, deadline, lambda: directory.check_password(user, password, deadline)
+            )
 
         return self._audited(_Question("check_password", local_part, domain, deadline), ask, Verdict)
 
@@ -168,7 +178,11 @@ class Provider:
 
         def change(user: User, directory: Directory, deadline: Deadline) -> None:
             _demand_usable(password)
-            directory.set_password(_dn(directory, user, deadline), password, deadline)
+            dn = _dn(directory, user, deadline)
+            try:
+                directory.set_password(dn, password, deadline)
+            finally:  # also where no answer came: it may have been changed
+                self._forget(user)
 
         self._change(_Question("set_password", local_part, domain, deadline), change)
 
@@ -184,7 +198,10 @@ class Provider:
             found = directory.find(user, deadline)
             if found is not Reason.NO_SUCH_USER:  # nor beside one whose name is only alike
                 raise UserExists("the name is taken")
-            directory.add(user, password, deadline)
+            try:
+                directory.add(user, password, deadline)
+            finally:
+                self._forget(user)
 
         self._change(_Question("register", local_part, domain, deadline), change)
 
@@ -197,9 +214,12 @@ class Provider:
 
         def change(user: User, directory: Directory, deadline: Deadline) -> None:
             dn = _dn(directory, user, deadline)
-            if password is not None and not (password and directory.verify(dn, password, deadline).accepted):
+            if password is not None and not (password and self._confirmed(user, directory, dn, password, deadline)):
                 raise WrongPassword("the password is not the user's")
-            directory.remove(dn, deadline)
+            try:
+                directory.remove(dn, deadline)
+            finally:
+                self._forget(user)
 
         self._change(_Question("remove_user", local_part, domain, deadline), change)
 
@@ -231,6 +251,24 @@ class Provider:
 
         return self._audited(_Question("get_certs", local_part, domain, deadline), ask, Verdict)
 
+    def forget_everybody(self) -> None:
+        """Forgets every password that is remembered."""
+        if self._guard:
+            self._guard.forget_everybody()
+
+    def _forget(self, user: User) -> None:
+        """Forgets what is remembered of a user's passwords."""
+        if self._guard:
+            self._guard.forget(user)
+
+    def _confirmed(self, user: User, directory: Directory, dn: str, password: str, deadline: Deadline) -> bool:
+        """Whether the directory, and no memory, says that it is the password; the guess counts as one at a login."""
+        if not self._guard:
+            return directory.verify(dn, password, deadline).accepted
+        return self._guard.check(
+            user, password, deadline, lambda: directory.verify(dn, password, deadline), from_memory=False
+        ).accepted
+
     def _change(self, question: "_Question", change: "_Ask[_T]") -> _T:
         """The outcome of a change."""
 
@@ -259,6 +297,7 @@ class Provider:
                 level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
             if isinstance(outcome, Verdict):
                 detail = outcome.notice
+                reason = outcome.memory.value if outcome.memory else reason
         except OperationOff:
             verdict, reason = "refused", "operation-off"
             raise
@@ -281,7 +320,7 @@ class Provider:
         operation, local_part, domain, deadline = question
         verdict, reason, detail = result
         server, seconds = log.asked.server, deadline.elapsed
-        if served and verdict == "unavailable":
+        if served and (verdict == "unavailable" or reason == Memory.OUTAGE.value):
             served.outage.hit(served.table, detail)
         elif served and served.outage.questions and server and verdict != "error":
             served.outage.over(served.table)

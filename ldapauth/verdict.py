@@ -28,6 +28,8 @@ class Reason(enum.Enum):
     NOT_PERMITTED = "not-permitted"
     NO_SUCH_CERTIFICATE = "no-such-certificate"
     UNKNOWN_DOMAIN = "unknown-domain"
+    STALE = "stale"
+    BUDGET = "budget"
 
     @property
     def sentence(self) -> str:
@@ -53,7 +55,16 @@ _SENTENCES = {
     Reason.NOT_PERMITTED: "the directory does not let this account log in, whatever the password",
     Reason.NO_SUCH_CERTIFICATE: "the certificate is not one of the user's, or not valid today",
     Reason.UNKNOWN_DOMAIN: "no such domain is configured",
+    Reason.STALE: "the directory said not long ago that the password is wrong, and was not asked again",
+    Reason.BUDGET: "there were too many wrong passwords of late, and the directory was not asked about another one",
 }
+
+
+class Memory(enum.Enum):
+    """From which memory a login was accepted, where not by the directory. The value is the word in the log."""
+
+    CACHED = "cached"
+    OUTAGE = "outage"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,10 +76,12 @@ class Verdict:
     Attributes:
         reason: Why it is refused.
         notice: What an operator may want to know of an accepted one, as a sentence: the password will soon expire.
+        memory: Where an accepted one comes from, if not from the directory.
     """
 
     reason: Reason | None = None
     notice: str = ""
+    memory: Memory | None = None
 
     @property
     def accepted(self) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tomllib
 import traceback
 from collections.abc import Iterator
@@ -135,6 +136,7 @@ SHAPES = {
     "unknown key in generic": (domain() + "[generic]\nport = 5\n", ["generic.port: unknown key"]),
     "unknown key in ejabberd": (domain() + "[ejabberd]\nport = 5\n", ["ejabberd.port: unknown key"]),
     "unknown key in log": (domain() + "[log]\nport = 5\n", ["log.port: unknown key (did you mean format?)"]),
+    "unknown key in guard": (domain() + "[guard]\nport = 5\n", ["guard.port: unknown key"]),
     "a format that there is not": (
         domain() + '[log]\nformat = "xml"\n',
         ['log.format: expected one of "logfmt", "json"'],
@@ -878,7 +880,70 @@ def test_settings_do_not_change(directory: Path, struct: str) -> None:
 
 WITH_PASSWORD = domain('bind_dn = "cn=x"', f'bind_password = "{MARKER}"')
 WITH_CREDENTIALS = domain() + f'[http]\ncredentials = "prosody:{MARKER}"\n'
+WITH_REDIS = domain() + f'[guard]\nstorage = "redis://:{MARKER}@localhost"\nsecret = "{MARKER * 3}"\n'
 WITH_FILE = domain('bind_dn = "cn=x"', 'bind_password_file = "secret"')
+
+
+# The guard
+
+LONG = f"{MARKER}-of-thirty-two-characters-or-more"
+REDIS = 'storage = "redis://localhost/0"'
+GUARDS = {
+    "a storage without a secret": (REDIS, "guard.storage: needs secret or secret_file, the same wherever it is shared"),
+    "a secret without a storage": (f'secret = "{LONG}"', "guard.secret: is of no use without storage"),
+    "a secret that can be guessed": (
+        f'{REDIS}\nsecret = "{MARKER}"',
+        "guard.secret: expected 32 characters at least",
+    ),
+    "two secrets": (f'{REDIS}\nsecret = "{LONG}"\nsecret_env = "X"', "guard.secret_env: contradicts secret"),
+    "a secret's file that is not there": (
+        f'{REDIS}\nsecret_file = "nowhere"',
+        "guard.secret_file: {directory}/nowhere: No such file or directory",
+    ),
+    "a storage that is none": (
+        f'storage = "http://:{MARKER}@localhost"\nsecret = "{LONG}"',
+        "guard.storage: expected a URL that begins with redis://, rediss:// or unix://",
+    ),
+    "a time below none": ("stale_ttl = -1", "guard.stale_ttl: expected `float` >= 0.0"),
+    "a time of years": ("stale_if_error = 1e9", "guard.stale_if_error: expected `float` <= 86400.0"),
+    "failures below none": ("failures = -1", "guard.failures: expected `int` >= 0"),
+    "a text for a number": ('failures = "many"', "guard.failures: expected `int`, got `str`"),
+}
+
+
+@pytest.mark.parametrize(("text", "mistake"), GUARDS.values(), ids=GUARDS.keys())
+def test_a_mistake_in_the_guard_is_one_line(tmp_path: Path, text: str, mistake: str) -> None:
+    """A mistake in `[guard]` is named, and shows no secret."""
+    assert mistakes(tmp_path, f"{domain()}[guard]\n{text}\n") == [mistake.format(directory=tmp_path)]
+
+
+def test_a_guard_without_its_library_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage without the extra that it needs says how it is installed."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    text = f'{domain()}[guard]\n{REDIS}\nsecret = "{LONG}"\n'
+    assert mistakes(tmp_path, text) == ["guard.storage: needs the extra redis: pip install 'ldapauth[redis]'"]
+
+
+@pytest.mark.parametrize("way", ["secret", "secret_file", "secret_env"])
+def test_the_secret_of_the_guard_may_stand_in_three_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The secret is the same from the configuration, from a file, and from the environment."""
+    (tmp_path / "file").write_text(f"{LONG}\n")
+    (tmp_path / "file").chmod(0o600)
+    monkeypatch.setenv("GUARD_SECRET", LONG)
+    value = {"secret": LONG, "secret_file": "file", "secret_env": "GUARD_SECRET"}[way]
+    loaded = load(tmp_path, f'{domain()}[guard]\n{REDIS}\n{way} = "{value}"\n')
+    assert loaded.guard.secret == Secret(LONG)
+    assert LONG not in repr(loaded)
+    assert config.masked(loaded)["guard"]["storage"] == "***"
+
+
+def test_an_outage_memory_without_a_budget_is_worth_a_warning(tmp_path: Path) -> None:
+    """While the directory is away nobody counts guesses but the guard, and only if it is told to."""
+    assert load(tmp_path, f"{domain()}[guard]\nstale_if_error = 60\nfailures = 5\n").warnings == ()
+    (warning,) = load(tmp_path, f"{domain()}[guard]\nstale_if_error = 60\n").warnings
+    assert warning.startswith("guard.stale_if_error: ")
 
 
 def warnings(directory: Path, text: str, mode: int) -> tuple[str, ...]:
@@ -887,7 +952,9 @@ def warnings(directory: Path, text: str, mode: int) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o666, 0o777], ids=oct)
-@pytest.mark.parametrize("text", [WITH_PASSWORD, WITH_CREDENTIALS], ids=["password", "credentials"])
+@pytest.mark.parametrize(
+    "text", [WITH_PASSWORD, WITH_CREDENTIALS, WITH_REDIS], ids=["password", "credentials", "redis"]
+)
 def test_a_secret_that_everybody_may_read_is_worth_a_warning(directory: Path, text: str, mode: int) -> None:
     """A configuration with a secret in it that every user of the machine may read is used, with a warning."""
     (warning,) = warnings(directory, text, mode)
@@ -969,7 +1036,7 @@ def test_masked_settings_are_toml(directory: Path) -> None:
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
     assert tree["domains"]["example.com"]["scope"] == "sub"
     assert tree["log"] == {"level": "info", "target": "stderr", "format": "logfmt", "users": "plain"}
-    assert set(tree) == {"http", "generic", "ejabberd", "log", "metrics", "domains"}
+    assert set(tree) == {"http", "generic", "ejabberd", "log", "metrics", "guard", "domains"}
 
 
 def test_masked_settings_can_be_loaded(directory: Path) -> None:

@@ -151,7 +151,11 @@ def test_configurations_in_the_documents_work(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for name in set(re.findall(rf'"(?:{DIRECTORY}|\$CREDENTIALS_DIRECTORY/)([^"]+)"', text)):
         pair = {"client.pem": certificates.client.certificate, "client-key.pem": certificates.client.key}
-        content = pair.get(name, certificates.ca).read_text() if name.endswith(".pem") else "user:secret\n"
+        content = (
+            pair.get(name, certificates.ca).read_text()
+            if name.endswith(".pem")
+            else "user:secret-of-thirty-two-characters\n"
+        )
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o600)
     file = tmp_path / "ldapauth.toml"

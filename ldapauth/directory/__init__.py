@@ -12,7 +12,7 @@ import time
 
 from ldapauth.config import Domain, domain_path
 from ldapauth.deadline import Deadline, now
-from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavailable
+from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavailable, UnclearAnswer
 from ldapauth.kinds import Way
 from ldapauth.verdict import Reason, Verdict
 
@@ -224,9 +224,7 @@ class Directory:
         """What the answer to a user's bind means."""
         verdict = refusal.verdict(result, accept_must_change=self._settings.must_change == "accept")
         if verdict is None:
-            raise DirectoryUnavailable(
-                f"{connection.server}: the user's bind was not answered ({refusal.detail(result)})"
-            )
+            raise UnclearAnswer(f"{connection.server}: the user's bind was not answered ({refusal.detail(result)})")
         return verdict
 
     def _is_inactive(self, connection: Connection, user: User, dn: str, deadline: Deadline) -> bool:

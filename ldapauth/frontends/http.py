@@ -96,7 +96,7 @@ def build(settings: Settings) -> Flask:
     strip_queries()
     app = Flask("ldapauth", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # a body without a length is cut there, so one more shows it
-    provider = Provider(settings, "http")
+    app.extensions["ldapauth"] = provider = Provider(settings, "http")
     app.register_blueprint(_blueprint(provider, settings, _meter(provider, settings.metrics)))
     return app
 

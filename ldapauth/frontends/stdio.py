@@ -136,6 +136,7 @@ class _Source:
         place = log.configure(settings.log, stderr=not self._on_terminal)
         if self._again:
             log.event(_log, logging.INFO, "reread", pid=str(os.getpid()), log=place)
+            provider.forget_everybody()
         else:
             log.event(_log, logging.INFO, "start", pid=str(os.getpid()), log=place)
         self._again = True

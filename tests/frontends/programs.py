@@ -23,7 +23,7 @@ from typing import IO, Self
 
 from tests import configuration
 from tests.servers.ports import LOOPBACK
-from tests.servers.process import wait_until
+from tests.servers.process import Daemon, wait_until
 from tests.servers.slapd import Slapd
 
 PATIENCE = 20.0
@@ -424,24 +424,24 @@ class Relay:
 
 
 @contextlib.contextmanager
-def hanging(slapd: Slapd) -> Iterator[None]:
+def hanging(server: Daemon) -> Iterator[None]:
     """Has a server accept connections and never answer."""
-    os.kill(slapd.pid, signal.SIGSTOP)
-    assert wait_until(lambda: _is_stopped(slapd.pid), PATIENCE)
+    os.kill(server.pid, signal.SIGSTOP)
+    assert wait_until(lambda: _is_stopped(server.pid), PATIENCE)
     try:
         yield
     finally:
-        os.kill(slapd.pid, signal.SIGCONT)
+        os.kill(server.pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager
-def stopped(slapd: Slapd) -> Iterator[None]:
+def stopped(server: Daemon) -> Iterator[None]:
     """Has nothing listen where a server was."""
-    slapd.stop()
+    server.stop()
     try:
         yield
     finally:
-        slapd.start()
+        server.start()
 
 
 def _is_stopped(pid: int) -> bool:

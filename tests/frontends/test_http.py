@@ -62,6 +62,7 @@ WRONG = f"user=juliet&server={configuration.DOMAIN}&pass=wrong"
 STATUSES: dict[type[errors.LdapAuthError], int] = {
     errors.DirectoryUnavailable: 503,
     errors.DeadlineExceeded: 503,
+    errors.UnclearAnswer: 503,
     errors.OperationOff: 501,
     errors.ChangeRefused: 403,
     errors.NoSuchUser: 404,

@@ -47,7 +47,9 @@ def make(server: AnyServer, name: str, tmp_path: Path) -> Make:
             **changes,
         }
         given = {key: value for key, value in table.items() if value is not None}
-        return Provider(config.load(str(configuration.write(tmp_path, given, domains={domain: given}))))
+        # What each question costs the directory is counted, so none is to be answered from memory.
+        file = configuration.write(tmp_path, given, domains={domain: given}, guard={"stale_ttl": 0})
+        return Provider(config.load(str(file)))
 
     return provider
 

@@ -88,8 +88,8 @@ def test_metrics_of_all_workers_add_up(watched: Gunicorn) -> None:
     assert wait_until(lambda: len(answering(watched)) == len(watched.workers()), PATIENCE)
     for _ in range(30):
         assert get(watched, RIGHT).body == b"true"
-    for _ in range(7):
-        assert get(watched, WRONG).body == b"false"
+    for number in range(7):  # the same one would be refused from memory
+        assert get(watched, f"{WRONG}{number}").body == b"false"
     for number in range(5):
         assert get(watched, RIGHT.replace("example.com", f"made-up-{number}.example")).body == b"false"
     assert get(watched, RIGHT.replace("example.com", "down.example")).status == 503
@@ -101,6 +101,19 @@ def test_metrics_of_all_workers_add_up(watched: Gunicorn) -> None:
         name = ("ldapauth_question_seconds_count", (configuration.DOMAIN, "check_password"))
         assert after[name] - before.get(name, 0) == 37
         assert not any("made-up" in label for _, labels in after for label in labels)
+
+
+def test_refusals_from_memory_are_counted_as_such(watched: Gunicorn) -> None:
+    """A password that was wrong is counted as wrong once in a worker at most, and otherwise as stale."""
+    before = shown(watched)
+    for _ in range(10):
+        assert get(watched, f"{WRONG}-and-old").body == b"false"
+    after = shown(watched)
+    stale, wrong = (
+        total(after, "refused", word) - total(before, "refused", word) for word in ("stale", "wrong-password")
+    )
+    assert stale + wrong == 10
+    assert 1 <= wrong <= len(watched.workers())
 
 
 def test_metrics_show_servers_and_connections(watched: Gunicorn, slapd: Slapd) -> None:
