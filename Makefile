@@ -12,7 +12,7 @@ demo: $(VENV)/demo.installed
 test: $(VENV)/test.installed servers
 	$(BIN)/pytest -m "not samba and not ds389"
 
-test-all: $(VENV)/test.installed all-servers
+test-all: all-servers $(VENV)/kerberos.installed
 	$(BIN)/pytest
 
 check: lint test-all
@@ -32,7 +32,7 @@ servers:
 
 all-servers: servers
 	sh tests/servers/install.sh samba samba-ad-dc samba-ad-provision samba-dsdb-modules winbind ldb-tools \
-	    389-ds-base libnss3-tools
+	    389-ds-base libnss3-tools gcc libkrb5-dev python3-dev
 
 # A Python without its own `python3.11` name will do, if it is 3.11 or later.
 $(VENV)/bin/python:
@@ -44,6 +44,11 @@ $(VENV)/demo.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/test.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+# It has to be compiled, with what Debian has of Kerberos; what is at hand already is not asked for again.
+$(VENV)/kerberos.installed: pyproject.toml | $(VENV)/test.installed all-servers
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,kerberos]'
 	touch $@
 
 clean:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import click
 import tomli_w
@@ -45,19 +45,37 @@ def ejabberd(path: str | None) -> None:
 
 @main.command()
 @click.argument("jid", metavar="USER@DOMAIN")
+@click.option(
+    "--password-file", metavar="FILE", type=click.File(encoding="utf-8"), help="Has the password; - is stdin."
+)
+@click.option(
+    "--operation",
+    type=click.Choice(["login", "exists"]),
+    default="login",
+    show_default=True,
+    help="What to ask; for the latter no password is needed.",
+)
 @click.pass_obj
-def check(path: str | None, jid: str) -> None:
-    """Ask for a password and say whether the user may log in, and why not.
+def check(path: str | None, jid: str, password_file: TextIO | None, operation: str) -> None:
+    """Ask as an XMPP server does, and say each step with its time, whether the user may log in, and why not.
 
     The exit status is 0 for yes, 1 for no, and 2 when there is no answer.
     """
-    provider = _provider(_settings(path, http=False))
+    from .doctor import login  # noqa: PLC0415 - a helper may be started by this program too
+
+    settings = _settings(path, http=False)
+    provider = _or_exit(lambda: Provider(settings, opener=login.told(click.echo)))
     local_part, at, domain = jid.rpartition("@")
     if not at:
         raise click.UsageError("expected USER@DOMAIN")
     try:
-        password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
-        verdict = provider.check_password(local_part, domain, password, Deadline.after(config.Generic().deadline))
+        password = "" if operation == "exists" else _password(password_file)
+        click.echo(login.beginning(settings, local_part, domain))
+        limit = Deadline.after(config.Generic().deadline)
+        if operation == "exists":
+            verdict = provider.user_exists(local_part, domain, limit)
+        else:
+            verdict = provider.check_password(local_part, domain, password, limit)
     except (click.Abort, UnicodeError):
         click.echo("no answer: no password was given", err=True)
         sys.exit(_UNAVAILABLE)
@@ -116,6 +134,18 @@ def demo(http_port: int, ldap_port: int) -> None:
 def _settings(path: str | None, *, http: bool = True) -> config.Settings:
     log.configure(config.Log(target="none"))  # what there is to say is printed
     return _or_exit(lambda: config.load(path, http=http))
+
+
+def _password(file: TextIO | None) -> str:
+    """The password: from a file, without the line break at its end, or typed.
+
+    Raises:
+        click.Abort: There is none to be had.
+        UnicodeError: It is no text.
+    """
+    if file is not None:
+        return file.read().removesuffix("\n").removesuffix("\r")
+    return str(click.prompt("Password", hide_input=True, default="", show_default=False, err=True))
 
 
 def _provider(settings: config.Settings) -> Provider:

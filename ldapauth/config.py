@@ -6,6 +6,7 @@ the directory's. What a filter or a DN template means is checked where it is use
 """
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from .errors import ConfigurationError
-from .kinds import KINDS, Named, Way
+from .kinds import KINDS, Membership, Named, Way
 
 DEFAULT_PATH = "/etc/ldapauth.toml"
 PATH_VARIABLE = "LDAPAUTH_CONFIG"
@@ -30,7 +31,11 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 Operation = Literal["check_password", "user_exists", "set_password", "register", "remove_user", "get_certs"]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 AnswerSeconds = Annotated[float, msgspec.Meta(ge=1, le=3600)]
+Scope = Literal["sub", "one", "base"]
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+SHORTEST_KEY = 16
+"""Characters of the key by which names of users are hashed: fewer can be tried out."""
 
 _PORTS = {"ldap": 389, "ldaps": 636}
 
@@ -127,20 +132,26 @@ def _host_and_port(rest: str, default_port: int) -> tuple[str, int]:
     return parts.hostname, port
 
 
+class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of several places where users are: `[[domains."…".search]]`. The keys are as in `Domain`."""
+
+    base_dn: str
+    scope: Scope = "sub"
+    filter: NonEmpty | None = None
+
+
 class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a new account looks like: `[domains."…".register]`.
 
     Attributes:
-        dn: DN template of a new account; without one, `user_dn`, or `uid={user},` and the base DN.
-        object_classes: Its object classes.
-        attributes: Its attributes as templates; the password is added by `password_change`.
+        dn: DN template of a new account; without one, `user_dn`, or the kind's naming attribute and the base DN.
+        object_classes: Its object classes; without any, those of the kind.
+        attributes: Its attributes as templates, likewise; the password is added by `password_change`.
     """
 
     dn: NonEmpty | None = None
-    object_classes: tuple[NonEmpty, ...] = ("top", "person", "organizationalPerson", "inetOrgPerson")
-    attributes: dict[str, NonEmpty] = msgspec.field(
-        default_factory=lambda: {"uid": "{user}", "cn": "{user}", "sn": "{user}"}
-    )
+    object_classes: tuple[NonEmpty, ...] | None = None
+    attributes: dict[str, NonEmpty] | None = None
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -148,18 +159,25 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | str
     directory: Literal["auto"] | Named = "auto"
+    bind: Literal["simple", "external", "gssapi"] = "simple"
     bind_dn: NonEmpty | None = None
     bind_password: Secret | None = None
     bind_password_file: NonEmpty | None = None
     bind_password_env: NonEmpty | None = None
+    keytab: NonEmpty | None = None
     base_dn: str | None = None
-    scope: Literal["sub", "one", "base"] = "sub"
+    scope: Scope = "sub"
     filter: NonEmpty | None = None
     user_dn: NonEmpty | None = None
+    required_groups: tuple[NonEmpty, ...] = ()
+    group_membership: Literal["auto"] | Membership = "auto"
+    group_base_dn: NonEmpty | None = None
     operations: tuple[Operation, ...] = ("check_password", "user_exists")
     inactive: str | None = None
     must_change: Literal["refuse", "accept"] = "refuse"
     password_change: Literal["auto"] | Way = "auto"  # noqa: S105 - the name of a way, not a password
+    remove: Literal["delete", "disable"] = "delete"
+    search: tuple[Search, ...] = ()
     register: Register = Register()
     start_tls: bool = False
     ca_file: NonEmpty | None = None
@@ -176,6 +194,20 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def addresses(self) -> list[Server]:
         """The servers, in the order of preference, where the configuration lists them."""
         return [Server.parse(url) for url in self.servers]
+
+    @property
+    def binds_by_name(self) -> bool:
+        """Whether `user_dn` is no DN but the other name that Active Directory binds by: `{user}@corp.example.com`."""
+        return self.user_dn is not None and "@" in self.user_dn and "=" not in self.user_dn
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a user's entry has to be searched: its DN can't be told from the name."""
+        return self.user_dn is None or self.binds_by_name
+
+    def searches(self) -> tuple[Search, ...]:
+        """Where users are, if they are searched."""
+        return self.search or (Search(base_dn=self.base_dn or "", scope=self.scope, filter=self.filter),)
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -205,6 +237,20 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     target: NonEmpty = "stderr"
+    format: Literal["logfmt", "json"] = "logfmt"
+    users: Literal["plain", "hash"] = "plain"
+    users_key: Secret | None = None
+    users_key_file: NonEmpty | None = None
+    users_key_env: NonEmpty | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What Prometheus is shown: `[metrics]`. The credentials are for `/metrics`, and good for nothing else."""
+
+    credentials: Annotated[tuple[Secret, ...], msgspec.Meta(min_length=1)] | None = None
+    credentials_file: NonEmpty | None = None
+    credentials_env: NonEmpty | None = None
+    textfile: NonEmpty | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +264,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     generic: Generic = Generic()
     ejabberd: Ejabberd = Ejabberd()
     log: Log = Log()
+    metrics: Metrics = Metrics()
     domains: dict[str, Domain]
     warnings: tuple[str, ...] = ()
 
@@ -269,6 +316,12 @@ def _listed(table: object, key: str) -> object:
     return table
 
 
+def _holds_secret(tree: Mapping[str, Any]) -> bool:
+    """Whether a secret stands in the configuration itself, whose tables are known to be tables."""
+    tables = [tree["http"], tree["metrics"], tree.get("log", {}), *tree["domains"].values()]
+    return any(name in table for table in tables for name in ("credentials", "users_key", "bind_password"))
+
+
 def _is_writable(file: Path) -> bool:
     try:
         return os.access(file if file.exists() else file.parent, os.W_OK)
@@ -291,21 +344,27 @@ class _Reader:
         self._warnings: list[str] = []
 
     def settings(self, tree: Mapping[str, Any]) -> Settings:
-        sections: dict[str, type[msgspec.Struct]] = {"http": Http, "generic": Generic, "ejabberd": Ejabberd, "log": Log}
+        sections: dict[str, type[msgspec.Struct]] = {
+            "http": Http,
+            "generic": Generic,
+            "ejabberd": Ejabberd,
+            "log": Log,
+            "metrics": Metrics,
+        }
         self._problems += [f"{key}: unknown key" for key in tree if key not in {*sections, "domains"}]
-        tree = {**tree, "http": _listed(tree.get("http", {}), "credentials")}
+        tree = {**tree, **{name: _listed(tree.get(name, {}), "credentials") for name in ("http", "metrics")}}
         values = {name: self._convert(name, tree.get(name, {}), kind) for name, kind in sections.items()}
         domains = self._domains(tree.get("domains", {}))
-        http, log = values["http"], values["log"]
+        http, log, metrics = values["http"], values["log"], values["metrics"]
         if isinstance(http, Http) and self._http:
             values["http"] = self._check_http(http)
-        if isinstance(log, Log) and log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
-            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
-        elif isinstance(log, Log) and log.target.startswith("/") and not _is_writable(Path(log.target)):
-            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
+        if isinstance(log, Log):
+            values["log"] = self._check_log(log)
+        if isinstance(metrics, Metrics):
+            values["metrics"] = self._check_metrics(metrics)
         if self._problems:
             raise ConfigurationError(*self._problems)
-        if "credentials" in tree.get("http", {}) or any("bind_password" in table for table in tree["domains"].values()):
+        if _holds_secret(tree):
             self._warn_if_readable(self._file)
         return Settings(domains=domains, warnings=tuple(self._warnings), **values)  # type: ignore[arg-type] # each of its section's type, or a problem was raised
 
@@ -335,29 +394,67 @@ class _Reader:
             return None
 
     def _check_http(self, http: Http) -> Http:
-        text = self._text(http, "http", "credentials")
-        if text is not None:  # one a line
-            lines = [line.removesuffix("\r") for line in text.split("\n")]
-            http = msgspec.structs.replace(http, credentials=tuple(Secret(line) for line in lines if line))
-        if http.credentials == ():
-            self._problems.append("http.credentials: is empty")
-        for index, secret in enumerate(http.credentials or ()):
-            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
-                place = f"[{index}]" if len(http.credentials or ()) > 1 else ""
-                self._problems.append(f'http.credentials{place}: expected "user:password"')
+        http = msgspec.structs.replace(http, credentials=self._credentials(http, "http"))
         if http.credentials and http.insecure_open:
             self._problems.append("http.insecure_open: contradicts credentials")
         return http
+
+    def _check_metrics(self, metrics: Metrics) -> Metrics:
+        if self._http:
+            metrics = msgspec.structs.replace(metrics, credentials=self._credentials(metrics, "metrics"))
+        if metrics != Metrics() and importlib.util.find_spec("prometheus_client") is None:
+            self._problems.append("metrics: needs the package prometheus-client: pip install 'ldapauth[metrics]'")
+        if metrics.textfile is None:
+            return metrics
+        file = self._file.parent.absolute() / metrics.textfile
+        if file.suffix != ".prom":
+            self._problems.append(
+                "metrics.textfile: expected a name that ends with .prom, as node_exporter reads no other"
+            )
+        elif not _is_writable(file.parent):
+            self._warnings.append(f"metrics.textfile: {file.parent}: can't be written, so there will be no file")
+        return msgspec.structs.replace(metrics, textfile=str(file))
+
+    def _credentials(self, struct: Http | Metrics, path: str) -> tuple[Secret, ...] | None:
+        """The credentials of a table, each seen to have a user and a password."""
+        found, text = struct.credentials, self._text(struct, path, "credentials")
+        if text is not None:  # one a line
+            lines = [line.removesuffix("\r") for line in text.split("\n")]
+            found = tuple(Secret(line) for line in lines if line)
+        if found == ():
+            self._problems.append(f"{path}.credentials: is empty")
+        for index, secret in enumerate(found or ()):
+            if not re.fullmatch(r"[^:]+:.+", secret.reveal(), re.DOTALL):
+                place = f"[{index}]" if len(found or ()) > 1 else ""
+                self._problems.append(f'{path}.credentials{place}: expected "user:password"')
+        return found
+
+    def _check_log(self, log: Log) -> Log:
+        if log.target not in ("stderr", "syslog", "none") and not log.target.startswith("/"):
+            self._problems.append('log.target: expected "stderr", "syslog", "none" or an absolute path')
+        elif log.target.startswith("/") and not _is_writable(Path(log.target)):
+            self._warnings.append(f"log.target: {log.target}: can't be written, so nothing will be logged")
+        text = self._text(log, "log", "users_key")
+        if text is not None:
+            log = msgspec.structs.replace(log, users_key=Secret(text))
+        if log.users_key is not None and log.users != "hash":
+            self._problems.append('log.users_key: is of no use without users = "hash"')
+        if log.users_key is not None and len(log.users_key.reveal()) < SHORTEST_KEY:
+            self._problems.append(
+                f"log.users_key: expected at least {SHORTEST_KEY} characters, or names can be guessed"
+            )
+        return log
 
     def _check_domain(self, path: str, domain: Domain) -> Domain:
         text = self._text(domain, path, "bind_password")
         if text is not None:
             domain = msgspec.structs.replace(domain, bind_password=Secret(text))
-        for name in ("ca_file", "client_cert", "client_key"):
+        for name in ("ca_file", "client_cert", "client_key", "keytab"):
             domain = self._with_path(domain, path, name)
         if domain.client_key is not None and domain.client_cert is None:
             self._problems.append(f"{path}.client_key: needs client_cert")
-        self._problems += [f"{path}.{problem}" for problem in (*_binding(domain), *_searching(domain), *_wire(domain))]
+        problems = (*_binding(domain), *_searching(domain), *_groups(domain), *_wire(domain))
+        self._problems += [f"{path}.{problem}" for problem in problems]
         return _with_defaults_of_kind(domain)
 
     def _text(self, struct: msgspec.Struct, path: str, key: str) -> str | None:
@@ -423,7 +520,7 @@ class _Reader:
         except ValueError:
             self._problems.append(f"{path}.{key}: {file}: is not a file name")
         else:
-            if key == "client_key" or (key == "client_cert" and domain.client_key is None):
+            if key in ("client_key", "keytab") or (key == "client_cert" and domain.client_key is None):
                 self._warn_if_readable(file)
         return msgspec.structs.replace(domain, **{key: str(file)})
 
@@ -437,20 +534,34 @@ def _with_defaults_of_kind(domain: Domain) -> Domain:
     """The domain with what is usual in its kind of directory, where the kind is given and nothing else is said."""
     if domain.directory == "auto":
         return domain
-    kind, usual = KINDS[domain.directory], {}
-    if domain.filter is None and domain.user_dn is None:
+    kind = KINDS[domain.directory]
+    usual: dict[str, Any] = {}
+    if domain.search:
+        usual["search"] = tuple(
+            msgspec.structs.replace(place, filter=place.filter or kind.filter) for place in domain.search
+        )
+    elif domain.filter is None and domain.is_searched:
         usual["filter"] = kind.filter
     if domain.password_change == "auto" and kind.way:  # noqa: S105 - the name of a way, not a password
         usual["password_change"] = kind.way
     if domain.inactive is None and kind.inactive:
         usual["inactive"] = kind.inactive
+    if domain.required_groups and domain.group_membership == "auto":
+        usual["group_membership"] = kind.membership
+    register = domain.register
+    usual["register"] = Register(
+        dn=register.dn,
+        object_classes=kind.object_classes if register.object_classes is None else register.object_classes,
+        attributes=dict(kind.attributes) if register.attributes is None else register.attributes,
+    )
     return msgspec.structs.replace(domain, **usual)
 
 
 def left_to_directory(domain: Domain) -> list[str]:
     """The settings that only the directory can decide, once it is asked what kind it is."""
     left = {
-        "filter": domain.filter is None and domain.user_dn is None,
+        "filter": domain.is_searched and any(place.filter is None for place in domain.searches()),
+        "group_membership": domain.required_groups != () and domain.group_membership == "auto",
         "inactive": domain.inactive is None,
         "password_change": domain.password_change == "auto",  # noqa: S105 - the name of a way, not a password
     }
@@ -461,6 +572,12 @@ def _binding(domain: Domain) -> Iterator[str]:
     """What is wrong with how the service account binds."""
     ways = (domain.bind_password, domain.bind_password_file, domain.bind_password_env)
     given = any(way is not None for way in ways)
+    if domain.keytab is not None and domain.bind != "gssapi":
+        yield 'keytab: is of no use without bind = "gssapi"'
+    if domain.bind != "simple":
+        yield from _without_password(domain)
+        yield from _external(domain) if domain.bind == "external" else _kerberos(domain)
+        return
     if domain.bind_dn is not None and not given:
         yield "bind_dn: needs bind_password or bind_password_file (RFC 4513 5.1.2: without one the bind is anonymous)"
     if domain.bind_dn is None and given:
@@ -469,12 +586,49 @@ def _binding(domain: Domain) -> Iterator[str]:
         yield "bind_password: is empty"
 
 
+def _without_password(domain: Domain) -> Iterator[str]:
+    """What is too much for a bind that knows no password."""
+    ways = [name for name in ("bind_password_file", "bind_password_env", "bind_password") if name in _given(domain)]
+    for name in (*(["bind_dn"] if domain.bind_dn is not None else []), *ways[:1]):
+        yield f'{name}: contradicts bind = "{domain.bind}", which knows the account without'
+
+
+def _kerberos(domain: Domain) -> Iterator[str]:
+    """What is wrong with a bind with Kerberos."""
+    if domain.keytab is None:
+        yield 'keytab: is missing, for bind = "gssapi"'
+    if not isinstance(domain.servers, str) and any(url.lower().startswith("ldapi:") for url in domain.servers):
+        yield 'bind: "gssapi" needs the name of a host, which ldapi:// has not'
+
+
+def _external(domain: Domain) -> Iterator[str]:
+    """What is wrong with a bind by a certificate or a Unix socket."""
+    urls = [] if isinstance(domain.servers, str) else domain.servers
+    is_local = bool(urls) and all(url.lower().startswith("ldapi:") for url in urls)
+    if not is_local and domain.client_cert is None:
+        yield 'client_cert: is missing: with bind = "external" it says who the service account is, but on ldapi://'
+    elif not is_local and not domain.start_tls and any(url.lower().startswith("ldap:") for url in urls):
+        yield 'bind: "external" needs TLS, in which client_cert is shown: use ldaps://, or start_tls = true'
+
+
 def _searching(domain: Domain) -> Iterator[str]:
     """What is wrong with how a user is found."""
-    if domain.user_dn is None and domain.base_dn is None:
+    if domain.search:
+        yield from (f"{name}: contradicts search" for name in sorted({"base_dn", "scope", "filter"} & _given(domain)))
+    elif domain.binds_by_name and domain.base_dn is None:
+        yield "base_dn: is missing: the entry of whoever has bound by such a user_dn is searched"
+    elif domain.user_dn is None and domain.base_dn is None:
         yield "base_dn: is missing (or user_dn, to bind without a search)"
-    if domain.user_dn is not None and "filter" in _given(domain):
-        yield "filter: contradicts user_dn, which needs no search"
+    if not domain.is_searched:
+        for name in sorted({"filter", "search"} & _given(domain)):
+            yield f"{name}: contradicts user_dn, which needs no search"
+
+
+def _groups(domain: Domain) -> Iterator[str]:
+    """What is wrong with the groups that users must be in."""
+    for name in sorted({"group_membership", "group_base_dn"} & _given(domain)):
+        if not domain.required_groups:
+            yield f"{name}: is of no use without required_groups"
 
 
 def _wire(domain: Domain) -> Iterator[str]:
@@ -534,9 +688,15 @@ def _located(path: str, message: str, kind: type[msgspec.Struct]) -> str:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
         return f"{path}.{missing[1]}: is missing"
     if what.startswith("Invalid enum value"):
-        key = re.split(r"[.\[]", where)[1]
-        return f"{path}: expected one of {', '.join(_choices(get_type_hints(kind)[key]))}"
+        keys = re.findall(r"[.](\w+)", where)
+        return f"{path}: expected one of {', '.join(_choices(_hint(kind, keys)))}"
     return f"{path}: {what[0].lower()}{what[1:]}"
+
+
+def _hint(kind: type[msgspec.Struct], keys: list[str]) -> object:
+    """The type of a setting, by the keys that lead to it."""
+    hint = get_type_hints(kind)[keys[0]]
+    return _hint(get_args(hint)[0], keys[1:]) if keys[1:] else hint  # an array of tables is all that has choices below
 
 
 def _choices(hint: object) -> Iterator[str]:
@@ -552,7 +712,8 @@ def masked(settings: Settings) -> dict[str, Any]:
     """The effective settings as plain values for TOML, every secret a row of stars, what is not set left out."""
     tree = msgspec.to_builtins(settings, enc_hook=_stars)
     del tree["warnings"]
-    return _without_none(tree)
+    plain: dict[str, Any] = _without_none(tree)
+    return plain
 
 
 def _stars(value: object) -> str:
@@ -561,9 +722,7 @@ def _stars(value: object) -> str:
     raise NotImplementedError(type(value))  # msgspec's way to say that a hook does not know a type
 
 
-def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in tree.items()
-        if value is not None
-    }
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return [_without_none(value) for value in tree] if isinstance(tree, list | tuple) else tree

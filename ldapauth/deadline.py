@@ -55,6 +55,11 @@ class Deadline:
         """Whether the moment has come."""
         return now() >= self._end
 
+    @property
+    def left(self) -> float:
+        """Seconds left; 0 when nothing is."""
+        return max(0.0, self._end - now())
+
     def remaining(self) -> float:
         """The seconds left, always more than none.
 

@@ -12,6 +12,7 @@ from typing import Literal
 Named = Literal["active-directory", "389ds", "freeipa", "openldap"]
 Name = Literal["active-directory", "389ds", "freeipa", "openldap", "other"]
 Way = Literal["modify", "extended", "ad"]
+Membership = Literal["memberOf", "chain", "member", "uniqueMember", "memberUid"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,12 +25,23 @@ class Kind:
         way: How it takes a new password; None where that is to be asked of the server.
         inactive: A filter: which accounts may not be used, however their owners prove who they are. With `{now}` and
             `{filetime}`, see `directory/query.py`.
+        membership: How it is asked whether an entry is in a group, see `directory/groups.py`.
+        object_classes: Those of a new account.
+        attributes: Its attributes, as templates.
+        off: The attribute that switches an account off, with its value; a number is a bit to be set in the one that is
+            there. None where there is no such attribute.
     """
 
     filter: str = "(uid={user})"
     naming: str = "uid"
     way: Way | None = None
     inactive: str | None = None
+    membership: Membership = "member"
+    object_classes: tuple[str, ...] = ("top", "person", "organizationalPerson", "inetOrgPerson")
+    attributes: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: {"uid": "{user}", "cn": "{user}", "sn": "{user}"}
+    )
+    off: tuple[str, str | int] | None = None
 
 
 KINDS: dict[Name, Kind] = {
@@ -41,17 +53,33 @@ KINDS: dict[Name, Kind] = {
         inactive=(
             "(|(userAccountControl:1.2.840.113556.1.4.803:=2)(&(accountExpires>=1)(accountExpires<={filetime})))"
         ),
+        membership="chain",
+        object_classes=("top", "person", "organizationalPerson", "user"),
+        attributes={
+            "sAMAccountName": "{user}",
+            "userPrincipalName": "{user}@{domain}",
+            "userAccountControl": "512",  # NORMAL_ACCOUNT, [MS-ADTS] 2.2.16: without it the account is switched off
+        },
+        off=("userAccountControl", 2),
     ),
     # RFC 3062 is there too, and worse: of a refusal it says no reason, and what it sets "must be changed".
-    "389ds": Kind(filter="(&(objectClass=person)(uid={user}))", way="modify", inactive="(nsAccountLock=true)"),
+    "389ds": Kind(
+        filter="(&(objectClass=person)(uid={user}))",
+        way="modify",
+        inactive="(nsAccountLock=true)",
+        off=("nsAccountLock", "true"),
+    ),
     "freeipa": Kind(
         filter="(&(objectClass=person)(uid={user}))",
         way="extended",
         inactive="(|(nsAccountLock=true)(krbPrincipalExpiration<={now}))",
+        membership="memberOf",
+        off=("nsAccountLock", "true"),
     ),
     "openldap": Kind(
         way="extended",
         inactive="(|(pwdAccountLockedTime=000001010000Z)(pwdEndTime<={now})(pwdStartTime>={now}))",
+        off=("pwdAccountLockedTime", "000001010000Z"),  # slapo-ppolicy(5): for good
     ),
     "other": Kind(),
 }

@@ -1,16 +1,22 @@
 """The log: where it goes, and how a line looks. Imports the configuration's types and nothing else of ours.
 
-A line is an event and its fields in logfmt. Values come from users and servers, so what is not plain is quoted and
-escaped: no name can forge a field, a line, or a command to a terminal.
+A line is an event and its fields, in logfmt or as a JSON object. Values come from users and servers, so what is not
+plain is quoted and escaped: no name can forge a field, a line, or a command to a terminal. Where names of users are not
+to be in the log, they are replaced here, on the way into a line.
 """
 
+import hashlib
+import hmac
 import json
 import logging
 import logging.handlers
 import os
 import re
+import secrets
+import threading
 import time
 import traceback
+from typing import Protocol
 
 from .config import Log
 
@@ -31,7 +37,13 @@ def configure(settings: Log, *, stderr: bool = True) -> str:
             go there goes to syslog. What can't be opened is replaced by nothing at all: no log is worth a login.
     """
     target = "syslog" if settings.target == "stderr" and not stderr else settings.target
-    handler, place = _handler(target)
+    style: _Style = _Json() if settings.format == "json" else _Logfmt()
+    if settings.users == "hash":
+        style = _Hidden(style, _key(settings))
+    handler, place = _handler(target, style)
+    for replaced in _root.handlers:
+        if not isinstance(replaced, _Lines):  # another thread may just be about to write to its descriptor
+            replaced.close()
     _root.handlers[:] = [handler]
     _root.setLevel(settings.level.upper())
     _root.propagate = False
@@ -57,7 +69,7 @@ def _log(logger: logging.Logger, level: int, created: float, name: str, fields: 
     """
     handlers = _root.handlers
     if len(handlers) == 1 and isinstance(handlers[0], _Lines) and not _root.propagate:
-        handlers[0].write(level, created, _words(name, fields))
+        handlers[0].write(level, created, name, fields)
     else:
         logger.handle(_Event(logger.name, level, created, name, fields))
 
@@ -75,16 +87,135 @@ class _Event(logging.LogRecord):
         self.levelname = logging.getLevelName(level)
         self.created = created
         self.msecs = created % 1 * 1000
-        self._event = name, fields
+        self.event = name, fields
 
     def getMessage(self) -> str:  # noqa: N802 - as the library calls it
         """The line, but for the time and the level."""
-        return _words(*self._event)
+        return _words(*self.event)
+
+
+class _Asked(threading.local):
+    """What a line says of the question that a thread is at, and what only others know than whoever writes it.
+
+    Attributes:
+        id: What the front end calls the question.
+        server: The server that was asked last; empty as long as none was.
+    """
+
+    id = ""
+    server = ""
+
+
+asked = _Asked()
 
 
 def _words(name: str, fields: dict[str, str]) -> str:
     """An event in logfmt."""
     return f"event={name}" + "".join([f" {key}={quoted(value)}" for key, value in fields.items() if value])
+
+
+class _Style(Protocol):
+    """How an event looks. Each method takes the level, seconds since the epoch, the event's name and its fields."""
+
+    def line(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
+        """A line, without its end."""
+
+    def message(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
+        """What syslog is given."""
+
+
+class _Timed:
+    """Formats times to the second, once in a second.
+
+    Args:
+        template: As `time.strftime` takes it.
+    """
+
+    def __init__(self, template: str) -> None:
+        self._template = template
+        self._last = 0, ""
+
+    def at(self, created: float) -> str:
+        """The time as text, but for the milliseconds."""
+        second, text = self._last
+        if second != int(created):
+            second = int(created)
+            text = time.strftime(self._template, time.localtime(second))
+            self._last = second, text
+        return text
+
+
+class _Logfmt(_Timed):
+    """`2026-11-22 02:53:32,254 INFO event=… key=value …`."""
+
+    def __init__(self) -> None:
+        super().__init__("%Y-%m-%d %H:%M:%S")
+
+    def line(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
+        milliseconds = int(created % 1 * 1000)
+        return f"{self.at(created)},{milliseconds:03} {logging.getLevelName(level)} {_words(name, fields)}"
+
+    def message(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:  # noqa: ARG002 - see _Style
+        return f"{logging.getLevelName(level)} {_words(name, fields)}"
+
+
+_NUMBERS = {"ms", "questions", "seconds", "failures"}
+
+
+class _Json(_Timed):
+    """`{"time": "2026-11-22T02:53:32.254+0100", "level": "INFO", "event": …}`. Source: RFC 3339, ISO 8601."""
+
+    def __init__(self) -> None:
+        super().__init__("%Y-%m-%dT%H:%M:%S.%%03d%z")
+
+    def line(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
+        moment = self.at(created) % int(created % 1 * 1000)
+        shown = {key: json.loads(value) if key in _NUMBERS else value for key, value in fields.items() if value}
+        return json.dumps({**shown, "time": moment, "level": logging.getLevelName(level), "event": name})
+
+    message = line
+
+
+class _Hidden:
+    """Another style, with names of users replaced by a keyed hash: the same one for a name within a day.
+
+    Who has a list of names can't find out which is which by hashing it, without the key; and nobody can follow one user
+    from day to day.
+
+    Args:
+        style: The style.
+        key: The key.
+    """
+
+    def __init__(self, style: _Style, key: bytes) -> None:
+        self._style = style
+        self._key = key
+
+    def line(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
+        return self._style.line(level, created, name, self._without_names(created, fields))
+
+    def message(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
+        return self._style.message(level, created, name, self._without_names(created, fields))
+
+    def _without_names(self, created: float, fields: dict[str, str]) -> dict[str, str]:
+        user = fields.get("user")
+        if not user:
+            return fields
+        day = time.strftime("%Y-%m-%d", time.localtime(created))
+        text = "\0".join([day, fields.get("domain", ""), user]).lower().encode("utf-8", "surrogatepass")
+        hidden = hmac.digest(self._key, text, hashlib.sha256).hex()[:16]
+        # What a server says of a failure may quote the name.
+        pattern = re.compile(re.escape(user), re.IGNORECASE)
+        return {key: hidden if key == "user" else _quoting(pattern, key, value) for key, value in fields.items()}
+
+
+def _quoting(pattern: re.Pattern[str], key: str, value: str) -> str:
+    return pattern.sub("***", value) if key == "detail" else value
+
+
+def _key(settings: Log) -> bytes:
+    """The key for users' names; one that nobody knows, if none is given."""
+    return settings.users_key.reveal().encode() if settings.users_key is not None else secrets.token_bytes(32)
 
 
 _UNQUOTED = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quotation mark, equals sign and backslash
@@ -124,19 +255,40 @@ class _Held:
 held = _Held()
 
 
-def _handler(target: str) -> tuple[logging.Handler, str]:
+def _handler(target: str, style: _Style) -> tuple[logging.Handler, str]:
     try:
         if target == "stderr":
-            return _Lines(_STDERR), "stderr"
+            return _Lines(_STDERR, style), "stderr"
         if target == "syslog":
             syslog = logging.handlers.SysLogHandler(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_AUTH)
-            syslog.setFormatter(logging.Formatter("ldapauth[%(process)d]: %(levelname)s %(message)s"))
+            syslog.setFormatter(_SyslogFormatter(style))
             return syslog, "syslog"
         if target != "none":
-            return _FileLines(target), target
+            return _file(target, style), target
     except (OSError, ValueError):  # ValueError: a NUL in a file's name
         return logging.NullHandler(), f"nowhere ({target} can't be opened)"
     return logging.NullHandler(), "nowhere"
+
+
+def _file(path: str, style: _Style) -> "_FileLines":
+    """What writes to a file: the same as before, where it does so already."""
+    for handler in _root.handlers:
+        if isinstance(handler, _FileLines) and handler.path == path and not handler.closed:
+            handler.restyle(style)
+            return handler
+    return _FileLines(path, style)
+
+
+class _SyslogFormatter(logging.Formatter):
+    """Has the library's handler for syslog send events in our style."""
+
+    def __init__(self, style: _Style) -> None:
+        super().__init__()
+        self._message = style.message
+
+    def format(self, record: logging.LogRecord) -> str:
+        assert isinstance(record, _Event)  # noqa: S101 - for the type checker: nothing else is logged
+        return f"ldapauth[{os.getpid()}]: {self._message(record.levelno, record.created, *record.event)}"
 
 
 class _Lines(logging.Handler):
@@ -145,22 +297,22 @@ class _Lines(logging.Handler):
     The library's own handlers and formatters do more than these lines need, at each login.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, style: _Style) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._second = 0, ""
+        self.restyle(style)
+
+    def restyle(self, style: _Style) -> None:
+        """Has lines look so from now on."""
+        self._line = style.line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.write(record.levelno, record.created, record.getMessage())
+        assert isinstance(record, _Event)  # noqa: S101 - for the type checker: nothing else is logged
+        self.write(record.levelno, record.created, *record.event)
 
-    def write(self, level: int, created: float, words: str) -> None:
+    def write(self, level: int, created: float, name: str, fields: dict[str, str]) -> None:
         """Writes a line; on a full disk none, for that is no reason to fail a login."""
-        second, date = self._second
-        if second != int(created):
-            second = int(created)
-            date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-            self._second = second, date
-        line = f"{date},{int(created % 1 * 1000):03} {logging.getLevelName(level)} {words}\n"
+        line = f"{self._line(level, created, name, fields)}\n"
         try:
             os.write(self.descriptor(), line.encode("utf-8", "backslashreplace"))
         except OSError:
@@ -174,12 +326,13 @@ class _Lines(logging.Handler):
 class _FileLines(_Lines):
     """Writes lines to the end of a file; to a new one of its name when it was moved away (logrotate)."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        super().__init__(self._open())
+    def __init__(self, path: str, style: _Style) -> None:
+        self.path = path
+        self.closed = False
+        super().__init__(self._open(), style)
 
     def _open(self) -> int:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         opened = os.fstat(descriptor)
         self._identity = opened.st_dev, opened.st_ino
         return descriptor
@@ -187,7 +340,7 @@ class _FileLines(_Lines):
     def descriptor(self) -> int:
         """Where the next line goes."""
         try:
-            there = os.stat(self._path)  # noqa: PTH116 - a Path for a name that is only handed on
+            there = os.stat(self.path)  # noqa: PTH116 - a Path for a name that is only handed on
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != self._identity:
@@ -197,7 +350,9 @@ class _FileLines(_Lines):
         return self._descriptor
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if not self.closed:  # the library does it at exit once more, when the descriptor may be somebody else's
+            os.close(self._descriptor)
+        self.closed = True
         super().close()
 
 

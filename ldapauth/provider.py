@@ -9,13 +9,14 @@ domain's `operations` do not name what is asked.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from . import certificate, jid, log
 from .config import Domain, Operation, Settings
-from .deadline import Deadline
-from .directory import Directory, User
+from .deadline import Deadline, now
+from .directory import Connection, Directory, Opener, User
 from .errors import (
     ChangeRefused,
     ConfigurationError,
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Ask = Callable[[User, Directory, Deadline], _T]
 
+Watch = Callable[[Operation, str, str, str, float], None]
+
 ANY_DOMAIN = "*"
 
 ANSWER_MARGIN = 0.2
@@ -51,27 +54,91 @@ class _Question(NamedTuple):
     deadline: Deadline
 
 
+class _Outage:
+    """Questions to one directory that had no answer, one after another; for any number of threads.
+
+    Attributes:
+        questions: How many there were, since there was an answer.
+    """
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self._since = 0.0
+        self._lock = threading.Lock()
+
+    def hit(self, domain: str, error: str) -> None:
+        """Counts a question, and says so of the first."""
+        with self._lock:
+            self.questions += 1
+            first = self.questions == 1
+            if first:
+                self._since = now()
+        if first:
+            log.event(_log, logging.WARNING, "outage", domain=domain, error=error)
+
+    def over(self, domain: str) -> None:
+        """Says that there was an answer again, if nobody else has."""
+        with self._lock:
+            questions, self.questions = self.questions, 0
+        if questions:
+            seconds = f"{now() - self._since:.1f}"
+            log.event(_log, logging.INFO, "outage-over", domain=domain, questions=str(questions), seconds=seconds)
+
+
+class _Served(NamedTuple):
+    """A domain that is served: the name of its table, what stands in it, its directory, and how that is."""
+
+    table: str
+    settings: Domain
+    directory: Directory
+    outage: _Outage
+
+
 class Provider:
     """Answers questions from the directories of a configuration.
 
     Args:
         settings: The checked configuration.
+        door: What the log calls the front end that asks.
+        opener: How connections are opened.
+
+    Attributes:
+        watch: Is told what became of each question, if anybody wants to know: the operation, the name of the domain's
+            table (empty for none), the verdict and the reason as in the log, and seconds.
 
     Raises:
         ConfigurationError: A template, filter or certificate can't be used; one line for each.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._domains = settings.domains
-        self._directories: dict[str, Directory] = {}
+    def __init__(self, settings: Settings, door: str = "", opener: Opener = Connection.open) -> None:
+        self.watch: Watch | None = None
+        self._door = door
+        self._served: dict[str, _Served] = {}
         problems: list[str] = []
         for name, domain in settings.domains.items():
             try:
-                self._directories[name] = Directory(name, domain)
+                self._served[name] = _Served(name, domain, Directory(name, domain, opener), _Outage())
             except ConfigurationError as error:
                 problems += error.problems
         if problems:
             raise ConfigurationError(*problems)
+
+    @property
+    def directories(self) -> dict[str, Directory]:
+        """The directories, by the names of their domains' tables."""
+        return {table: served.directory for table, served in self._served.items()}
+
+    def is_ready(self, domain: str | None, patience: Deadline) -> bool:
+        """Whether a domain's directory could be asked last; without a domain, whether all could."""
+        if domain is None:
+            return all(served.directory.is_ready(patience) for served in self._served.values())
+        served = self._lookup(domain)
+        return served is not None and served.directory.is_ready(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        for served in self._served.values():
+            served.directory.close()
 
     def check_password(self, local_part: str, domain: str, password: str, deadline: Deadline) -> Verdict:
         """Whether this is the user's password."""
@@ -122,17 +189,17 @@ class Provider:
         self._change(_Question("register", local_part, domain, deadline), change)
 
     def remove_user(self, local_part: str, domain: str, deadline: Deadline, *, password: str | None = None) -> None:
-        """Deletes the account; with a password, only if it is the user's.
+        """Deletes the account, or switches it off; with a password, only if it is the user's.
 
         Raises:
-            ChangeRefused: It was not deleted.
+            ChangeRefused: It was not removed.
         """
 
         def change(user: User, directory: Directory, deadline: Deadline) -> None:
             dn = _dn(directory, user, deadline)
             if password is not None and not (password and directory.verify(dn, password, deadline).accepted):
                 raise WrongPassword("the password is not the user's")
-            directory.delete(dn, deadline)
+            directory.remove(dn, deadline)
 
         self._change(_Question("remove_user", local_part, domain, deadline), change)
 
@@ -180,19 +247,12 @@ class Provider:
             ask: Asks the directory, by the deadline of the work on it.
             refuse: Answers what needs no directory.
         """
-        operation, local_part, domain, deadline = question
         level, verdict, reason, detail = logging.INFO, "error", "bug", ""
+        served = None
+        log.asked.server = ""
         try:
-            found = self._lookup(domain, operation)
-            user = _user(local_part, domain)
-            if found is None:
-                outcome = refuse(Reason.UNKNOWN_DOMAIN)
-            elif user is None:
-                outcome = refuse(Reason.IMPOSSIBLE_NAME)
-            else:
-                outcome = ask(user, found[1], deadline.within(found[0].deadline, ANSWER_MARGIN))
-            if deadline.expired:  # the process was stopped, or had no processor: whoever asked has gone on
-                raise DeadlineExceeded("the answer came too late")  # noqa: TRY301 - it is logged as such below
+            served = self._lookup(question.domain)
+            outcome = _outcome(question, served, ask, refuse)
             verdict, reason = "accepted", ""
             if isinstance(outcome, Verdict) and outcome.reason:
                 verdict, reason = "refused", outcome.reason.value
@@ -207,40 +267,66 @@ class Provider:
             raise
         except DirectoryUnavailable as error:
             late = isinstance(error, DeadlineExceeded)
-            level, verdict, reason, detail = logging.WARNING, "unavailable", "late" if late else "outage", str(error)
+            verdict, reason, detail = "unavailable", "late" if late else "outage", str(error)
             raise
         except BaseException:
             level = logging.ERROR
             raise
         finally:
-            log.event(
-                _log,
-                level,
-                operation,
-                domain=domain,
-                user=local_part,
-                verdict=verdict,
-                reason=reason,
-                detail=detail,
-                ms=f"{deadline.elapsed * 1000:.1f}",
-            )
+            self._told(question, served, level, (verdict, reason, detail))
         return outcome
 
-    def _lookup(self, domain: str, operation: Operation) -> tuple[Domain, Directory] | None:
-        """The settings and directory of a domain, if it is served.
+    def _told(self, question: "_Question", served: _Served | None, level: int, result: tuple[str, str, str]) -> None:
+        """Says what became of a question: the verdict, the reason, and what more there is to say."""
+        operation, local_part, domain, deadline = question
+        verdict, reason, detail = result
+        server, seconds = log.asked.server, deadline.elapsed
+        if served and verdict == "unavailable":
+            served.outage.hit(served.table, detail)
+        elif served and served.outage.questions and server and verdict != "error":
+            served.outage.over(served.table)
+        if self.watch is not None:
+            self.watch(operation, served.table if served else "", verdict, reason, seconds)
+        log.event(
+            _log,
+            level,
+            operation,
+            domain=domain,
+            user=local_part,
+            verdict=verdict,
+            reason=reason,
+            detail=detail,
+            server=server,
+            ms=f"{seconds * 1000:.1f}",
+            door=self._door,
+            id=log.asked.id,
+        )
 
-        Raises:
-            OperationOff: It is, but not for this.
-        """
-        name = domain.lower()
-        if name not in self._directories or name == ANY_DOMAIN:
-            name = ANY_DOMAIN
-            if name not in self._directories or not jid.possible_domain(domain):
-                return None
-        settings = self._domains[name]
-        if operation not in settings.operations:
-            raise OperationOff(f"{operation} is not among the operations of {domain}")
-        return settings, self._directories[name]
+    def _lookup(self, domain: str) -> _Served | None:
+        """Who answers for a domain, if it is served."""
+        found = self._served.get(domain.lower())
+        if found is None or found.table == ANY_DOMAIN:
+            found = self._served.get(ANY_DOMAIN) if jid.possible_domain(domain) else None
+        return found
+
+
+def _outcome(question: _Question, served: _Served | None, ask: "_Ask[_T]", refuse: Callable[[Reason], _T]) -> _T:
+    """The answer of whoever serves the domain, in time.
+
+    Raises:
+        OperationOff: It is served, but not for this.
+    """
+    if served is None:
+        return refuse(Reason.UNKNOWN_DOMAIN)
+    if question.operation not in served.settings.operations:
+        raise OperationOff(f"{question.operation} is not among the operations of {question.domain}")
+    user = _user(question.local_part, question.domain)
+    if user is None:
+        return refuse(Reason.IMPOSSIBLE_NAME)
+    outcome = ask(user, served.directory, question.deadline.within(served.settings.deadline, ANSWER_MARGIN))
+    if question.deadline.expired:  # the process was stopped, or had no processor: whoever asked has gone on
+        raise DeadlineExceeded("the answer came too late")
+    return outcome
 
 
 def _user(local_part: str, domain: str) -> User | None:

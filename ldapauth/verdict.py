@@ -16,6 +16,7 @@ class Reason(enum.Enum):
     NO_SUCH_USER = "no-such-user"
     AMBIGUOUS = "ambiguous"
     OTHER_NAME = "other-name"
+    NOT_IN_GROUP = "not-in-group"
     IMPOSSIBLE_NAME = "impossible-name"
     PASSWORD_EXPIRED = "password-expired"  # noqa: S105 - likewise
     MUST_CHANGE = "must-change"
@@ -40,6 +41,7 @@ _SENTENCES = {
     Reason.NO_SUCH_USER: "no entry matches the name",
     Reason.AMBIGUOUS: "more than one entry matches the name",
     Reason.OTHER_NAME: "the entry that matches has another name, alike only to the directory's way of comparing",
+    Reason.NOT_IN_GROUP: "the user is in none of the required groups",
     Reason.IMPOSSIBLE_NAME: "no user can have this name",
     Reason.PASSWORD_EXPIRED: "the password is right, and has expired",
     Reason.MUST_CHANGE: "the password is right, and must be changed before the account may do anything else",

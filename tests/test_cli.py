@@ -1,5 +1,8 @@
 """The command `ldapauth` as it is typed."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,10 @@ from click.testing import CliRunner
 
 from ldapauth.cli import main
 from tests import configuration
+from tests.servers.ports import LOOPBACK, free_port
 from tests.servers.slapd import Slapd
+
+PROGRAM = Path(sys.executable).with_name("ldapauth")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,75 @@ def test_check_without_a_directory_is_no_answer(slapd: Slapd, tmp_path: Path) ->
     assert outcome.exit_code == 2
     assert "no answer: ldapi:" in outcome.output
     assert "\x1b" not in outcome.output
+
+
+def checked(file: Path, *arguments: str, typed: str = "") -> tuple[int, list[str]]:
+    """The status of `ldapauth check`, and what it says, without the times that steps took."""
+    outcome = CliRunner().invoke(main, ["--config", str(file), "check", *arguments], input=typed)
+    return outcome.exit_code, [re.sub(r"^ *\d+\.\d+ ms  ", "", line) for line in outcome.output.splitlines()]
+
+
+def test_check_tells_each_step(slapd: Slapd, tmp_path: Path) -> None:
+    """What was asked of which server is told step by step, a server that is down included, and the name unescaped."""
+    down = f"ldap://{LOOPBACK}:{free_port()}"
+    file = configuration.write(tmp_path, configuration.domain_table(slapd, servers=[down, slapd.url]))
+    status, lines = checked(file, "d\\27artagnan@example.com", "--password-file", "-", typed="wrong\n")
+    dn = f"uid=d'artagnan,{slapd.people_dn}"
+    assert (status, lines) == (
+        1,
+        [
+            'asking for d\'artagnan, as [domains."example.com"] says',
+            f"{down}  no answer: Connection refused",
+            f"{slapd.url}  connected, in clear",
+            f"{slapd.url}  bound as the service account {slapd.service_dn}",
+            f"{slapd.url}  searched {slapd.people_dn}: {dn}",
+            f"{slapd.url}  connected, in clear",
+            f"{slapd.url}  not bound as {dn} (result 49)",
+            "refused: the directory says that the password is wrong",
+        ],
+    )
+
+
+def test_check_of_a_user_alone(slapd: Slapd, config_file: Path) -> None:
+    """Whether there is a user is asked without a password, and nobody binds as the user."""
+    status, lines = checked(config_file, "juliet@example.com", "--operation", "exists")
+    assert (status, lines[-1]) == (0, "accepted")
+    assert lines[-2] == f"{slapd.url}  searched {slapd.people_dn}: uid=juliet,{slapd.people_dn}"
+    status, lines = checked(config_file, "nobody@example.com", "--operation", "exists")
+    assert (status, lines[-2]) == (1, f"{slapd.url}  searched {slapd.people_dn}: nobody")
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b" spaced ", 0), (b" spaced \n", 0), (b" spaced \r\n", 0), (b"spaced", 1), (b" spaced \n\n", 1), (b"\xff", 2)],
+    ids=["bare", "line", "line of Windows", "stripped", "two line breaks", "no text"],
+)
+def test_a_password_from_a_file(config_file: Path, tmp_path: Path, content: bytes, status: int) -> None:
+    """A password's file holds it as it is, spaces included, apart from one line break at its end."""
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    assert checked(config_file, "spaced@example.com", "--password-file", str(file))[0] == status
+
+
+def test_a_password_from_standard_input(config_file: Path, slapd: Slapd) -> None:
+    """The password may come through a pipe, and then nothing is asked for on the terminal."""
+    typed = subprocess.run(
+        [PROGRAM, "--config", config_file, "check", "juliet@example.com", "--password-file", "-"],
+        input="juliet-secret\n", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    *_, step, verdict = typed.stdout.splitlines()
+    assert step.endswith(f"{slapd.url}  bound as uid=juliet,{slapd.people_dn}")
+    assert (verdict, typed.stderr) == ("accepted", "")
+    assert "juliet-secret" not in typed.stdout
+
+
+def test_steps_can_not_command_a_terminal(slapd: Slapd, tmp_path: Path) -> None:
+    """What is in a name, typed or found, is shown without what a terminal would take for a command."""
+    file = configuration.write(tmp_path, configuration.domain_table(slapd))
+    _, lines = checked(file, "a\x1b[2Jb@example.com", "--operation", "exists")
+    assert all(line.isprintable() for line in lines)
+    _, lines = checked(file, "a@b\x9b2J.example", "--operation", "exists")
+    assert all(line.isprintable() for line in lines)
 
 
 def test_config_shows_what_is_in_effect(config_file: Path, slapd: Slapd) -> None:

@@ -71,15 +71,74 @@ OPERATIONS = 'expected one of "check_password", "user_exists", "set_password", "
 TARGET = 'log.target: expected "stderr", "syslog", "none" or an absolute path'
 NO_FILTER = "is not a search filter (RFC 4515)"
 NO_USER = "nowhere asks that an attribute be equal to {user}, as in (uid={user})"
-PLACEHOLDERS = "there are {user} and {domain}"
+PLACEHOLDERS = "there are {user}, {domain} and {dc}"
 
 SHAPES = {
     "unknown table": (domain() + "[smtp]\n", ["smtp: unknown key"]),
     "unknown key at the top": ("port = 5\n" + domain(), ["port: unknown key"]),
+    "unknown key in a place": (
+        domain("[[domains.'example.com'.search]]", 'base = "dc=x"', base_dn=""),
+        [f"{D}.search[0].base: unknown key"],
+    ),
+    "a place without a base DN": (
+        domain("[[domains.'example.com'.search]]", 'scope = "one"', base_dn=""),
+        [f"{D}.search[0].base_dn: is missing"],
+    ),
+    "unknown scope of a place": (
+        domain("[[domains.'example.com'.search]]", 'base_dn = "dc=x"', 'scope = "tree"', base_dn=""),
+        [f'{D}.search[0].scope: expected one of "sub", "one", "base"'],
+    ),
+    "places beside a single one": (
+        domain('filter = "(uid={user})"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"'),
+        [f"{D}.base_dn: contradicts search", f"{D}.filter: contradicts search"],
+    ),
+    "an external bind with a DN": (
+        domain('bind = "external"', 'bind_dn = "cn=x"', 'bind_password = "x"', servers='["ldapi://%2Fx"]'),
+        [
+            f'{D}.{key}: contradicts bind = "external", which knows the account without'
+            for key in ("bind_dn", "bind_password")
+        ],
+    ),
+    "Kerberos without a keytab": (
+        domain('bind = "gssapi"', 'bind_dn = "cn=x"', servers='["ldapi://%2Fx"]'),
+        [
+            f'{D}.bind_dn: contradicts bind = "gssapi", which knows the account without',
+            f'{D}.keytab: is missing, for bind = "gssapi"',
+            f'{D}.bind: "gssapi" needs the name of a host, which ldapi:// has not',
+        ],
+    ),
+    "a keytab without Kerberos": (
+        domain('keytab = "secret"'),
+        [f'{D}.keytab: is of no use without bind = "gssapi"'],
+    ),
+    "an external bind without a certificate": (
+        domain('bind = "external"'),
+        [f'{D}.client_cert: is missing: with bind = "external" it says who the service account is, but on ldapi://'],
+    ),
+    "an external bind in clear": (
+        domain('bind = "external"', 'client_cert = "secret"', servers='["ldap://localhost"]'),
+        [f'{D}.bind: "external" needs TLS, in which client_cert is shown: use ldaps://, or start_tls = true'],
+    ),
+    "a principal name and nowhere to search": (
+        domain('user_dn = "{user}@example.com"', base_dn=""),
+        [f"{D}.base_dn: is missing: the entry of whoever has bound by such a user_dn is searched"],
+    ),
+    "places that nobody searches": (
+        domain('user_dn = "uid={user},dc=x"', "[[domains.'example.com'.search]]", 'base_dn = "dc=x"', base_dn=""),
+        [f"{D}.search: contradicts user_dn, which needs no search"],
+    ),
+    "how groups are asked about, and none that are": (
+        domain('group_membership = "member"', 'group_base_dn = "dc=x"'),
+        [f"{D}.{key}: is of no use without required_groups" for key in ("group_base_dn", "group_membership")],
+    ),
     "unknown key in http": (domain() + "[http]\nport = 5\n", ["http.port: unknown key"]),
     "unknown key in generic": (domain() + "[generic]\nport = 5\n", ["generic.port: unknown key"]),
     "unknown key in ejabberd": (domain() + "[ejabberd]\nport = 5\n", ["ejabberd.port: unknown key"]),
-    "unknown key in log": (domain() + "[log]\nport = 5\n", ["log.port: unknown key"]),
+    "unknown key in log": (domain() + "[log]\nport = 5\n", ["log.port: unknown key (did you mean format?)"]),
+    "a format that there is not": (
+        domain() + '[log]\nformat = "xml"\n',
+        ['log.format: expected one of "logfmt", "json"'],
+    ),
     "unknown key in a domain": (domain("port = 5"), [f"{D}.port: unknown key"]),
     "unknown key in register": (domain("register.port = 5"), [f"{D}.register.port: unknown key"]),
     "http is no table": ("http = 5\n" + domain(), ["http: expected `object`, got `int`"]),
@@ -123,7 +182,7 @@ SHAPES = {
     "an empty text": (domain('user_dn = ""', base_dn=""), [f"{D}.user_dn: expected `str` of length >= 1"]),
     "a table for an attribute": (
         domain("register.attributes = 5"),
-        [f"{D}.register.attributes: expected `object`, got `int`"],
+        [f"{D}.register.attributes: expected `object | null`, got `int`"],
     ),
     "wrong scope": (domain('scope = "subtree"'), [f'{D}.scope: expected one of "sub", "one", "base"']),
     "wrong operation": (domain('operations = ["user_exists", "login"]'), [f"{D}.operations[1]: {OPERATIONS}"]),
@@ -183,6 +242,18 @@ SERVERS = {
 }
 
 RELATIONS = {
+    "a key for names that are shown": (
+        domain() + "[log]\nusers_key = '0123456789abcdef'\n",
+        ['log.users_key: is of no use without users = "hash"'],
+    ),
+    "a key that can be tried out": (
+        domain() + "[log]\nusers = 'hash'\nusers_key = '0123456789abcde'\n",
+        ["log.users_key: expected at least 16 characters, or names can be guessed"],
+    ),
+    "a key's file that is not there": (
+        domain() + "[log]\nusers = 'hash'\nusers_key_file = 'missing'\n",
+        ["log.users_key_file: {directory}/missing: No such file or directory"],
+    ),
     "a server among good ones": (
         domain(servers='["ldaps://a", "ldap://b", "ldap://127.0.0.1"]'),
         [f"{D}.servers[1]: {CLEAR}"],
@@ -357,6 +428,26 @@ TEMPLATES = {
         domain('filter = "(uid={usr})"'),
         [f"{D}.filter: unknown placeholder {{usr}}: {PLACEHOLDERS}"],
     ),
+    "an inactive with an unknown placeholder": (
+        domain('inactive = "(x<={time})"'),
+        [f"{D}.inactive: unknown placeholder {{time}}: {PLACEHOLDERS}, {{now}} and {{filetime}}"],
+    ),
+    "a group that is none": (
+        domain('required_groups = ["cn=x,dc=x", "chat"]'),
+        [f"{D}.required_groups[1]: is not a DN"],
+    ),
+    "groups with nothing above them": (
+        domain('required_groups = ["cn=x,dc=x", "cn=x,dc=y"]'),
+        [f"{D}.group_base_dn: is missing: the required_groups have no entry above them all"],
+    ),
+    "a group base that is none": (
+        domain('required_groups = ["cn=x,dc=x"]', 'group_base_dn = "groups"'),
+        [f"{D}.group_base_dn: is not a DN"],
+    ),
+    "a place with a base DN that is none": (
+        domain("[[domains.'example.com'.search]]", 'base_dn = "x"', 'filter = "x"', base_dn=""),
+        [f"{D}.search[0].base_dn: is not a DN", f"{D}.search[0].filter: {NO_FILTER}"],
+    ),
     "a filter for anybody": (domain('filter = "(objectClass=person)"'), [f"{D}.filter: {NO_USER}"]),
     "a filter for everybody else": (domain('filter = "(!(uid={user}))"'), [f"{D}.filter: {NO_USER}"]),
     "a filter for similar names": (domain('filter = "(uid=*{user}*)"'), [f"{D}.filter: {NO_USER}"]),
@@ -365,7 +456,15 @@ TEMPLATES = {
         domain(base_dn='"dc={realm}"'),
         [f"{D}.base_dn: unknown placeholder {{realm}}: {PLACEHOLDERS}"],
     ),
-    "a user_dn that is none": (domain('user_dn = "{user}@example.com"'), [f"{D}.user_dn: is not a DN"]),
+    "a user_dn that is none": (domain('user_dn = "{user}"'), [f"{D}.user_dn: is not a DN"]),
+    "a principal name without a user": (
+        domain('user_dn = "juliet@example.com"'),
+        [f"{D}.user_dn: has no {{user}} in it"],
+    ),
+    "a principal name with an unknown placeholder": (
+        domain('user_dn = "{user}@{realm}"'),
+        [f"{D}.user_dn: unknown placeholder {{realm}}: {PLACEHOLDERS}"],
+    ),
     "a user_dn without a user": (domain('user_dn = "uid=x,dc=x"'), [f"{D}.user_dn: has no {{user}} in it"]),
     "a user_dn with the domain alone": (
         domain('user_dn = "ou={domain},dc=x"'),
@@ -869,8 +968,8 @@ def test_masked_settings_are_toml(directory: Path) -> None:
     assert tree["http"]["credentials"] == ["***"]
     assert {table["bind_password"] for table in tree["domains"].values()} == {"***"}
     assert tree["domains"]["example.com"]["scope"] == "sub"
-    assert tree["log"] == {"level": "info", "target": "stderr"}
-    assert set(tree) == {"http", "generic", "ejabberd", "log", "domains"}
+    assert tree["log"] == {"level": "info", "target": "stderr", "format": "logfmt", "users": "plain"}
+    assert set(tree) == {"http", "generic", "ejabberd", "log", "metrics", "domains"}
 
 
 def test_masked_settings_can_be_loaded(directory: Path) -> None:
@@ -909,6 +1008,8 @@ MISTYPED = {
     "for a scope": domain(f'scope = "{MARKER}"'),
     "for an operation": domain(f'operations = ["{MARKER}"]'),
     "for a level": domain() + f'[log]\nlevel = "{MARKER}"\n',
+    "a key for names that is short": domain() + f'[log]\nusers = "hash"\nusers_key = "{MARKER[:9]}"\n',
+    "for a way to show names": domain() + f'[log]\nusers = "{MARKER}"\n',
     "for a target": domain() + f'[log]\ntarget = "{MARKER}"\n',
     "for a filter": domain(f'filter = "{MARKER}"'),
     "for a base DN": domain(base_dn=f'"{MARKER}"'),
@@ -1009,6 +1110,7 @@ sections: dict[str, type[msgspec.Struct]] = {
     "generic": config.Generic,
     "ejabberd": config.Ejabberd,
     "log": config.Log,
+    "metrics": config.Metrics,
 }
 configurations: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"domains": domains}),

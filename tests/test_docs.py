@@ -11,6 +11,7 @@ import pytest
 import tomli_w
 
 from ldapauth import config
+from ldapauth.directory import kerberos
 from ldapauth.errors import ConfigurationError
 from ldapauth.provider import Provider
 from ldapauth.verdict import Reason
@@ -26,14 +27,21 @@ REQUIRED, NOT_SET = "required", "not set"
 DIRECTORY = "/etc/ldapauth/"
 
 
+def is_table(hint: object) -> bool:
+    """Whether a setting is a table of its own."""
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
 def sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, type[msgspec.Struct]]]:
     """The TOML tables of the configuration, by the heading of each, and the struct that each becomes."""
     for name, hint in get_type_hints(kind).items():
         if hint == dict[str, config.Domain]:
             heading: str = f'{path}{name}."…"'
             table: type[msgspec.Struct] = config.Domain
-        elif isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        elif is_table(hint):
             heading, table = f"{path}{name}", hint
+        elif get_origin(hint) is tuple and is_table(get_args(hint)[0]):
+            heading, table = f"[{path}{name}]", get_args(hint)[0]
         else:
             continue
         yield heading, table
@@ -42,7 +50,7 @@ def sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, 
 
 def settings(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
     """What a table may hold, apart from further tables."""
-    nested = {heading for heading, _ in sections(kind)}
+    nested = {heading.strip("[]") for heading, _ in sections(kind)}
     return {field.name: field for field in msgspec.structs.fields(kind) if field.name not in nested}
 
 
@@ -138,10 +146,12 @@ def test_every_operation_is_documented() -> None:
 def test_configurations_in_the_documents_work(
     text: str, tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each example of a configuration loads once its files are there."""
+    """Each example of a configuration loads once its files are there, and the extras."""
+    monkeypatch.setattr(kerberos, "is_installed", lambda: True)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for name in set(re.findall(rf'"(?:{DIRECTORY}|\$CREDENTIALS_DIRECTORY/)([^"]+)"', text)):
-        content = certificates.ca.read_text() if name.endswith(".pem") else "user:secret\n"
+        pair = {"client.pem": certificates.client.certificate, "client-key.pem": certificates.client.key}
+        content = pair.get(name, certificates.ca).read_text() if name.endswith(".pem") else "user:secret\n"
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o600)
     file = tmp_path / "ldapauth.toml"

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FRONTENDS = ROOT / "ldapauth" / "frontends"
+CLIENTS = (ROOT / "docs" / "clients.md").read_text()
 DOCUMENT = (ROOT / "docs" / "prosody.md").read_text()
 
 
@@ -41,3 +42,14 @@ def rows(heading: str) -> list[str]:
 def test_every_line_of_the_helper_is_explained(heading: str, names: list[str]) -> None:
     """Each event and each reason in the source has a row, and no other has one."""
     assert sorted(rows(heading)) == sorted(names)
+
+
+def test_every_rule_of_the_terminal_has_tests_named_after_it() -> None:
+    """Each rule in the document on clients has at least one test with its name, and each such test a rule."""
+    table = CLIENTS.partition("\n| Rule |")[2].partition("\n\n")[0]
+    names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    tests = [path.read_text() for path in (ROOT / "tests" / "frontends").glob("test_terminal*.py")]
+    named = [name for text in tests for name in re.findall(r"^def test_(\w+)", text, re.MULTILINE)]
+    rules = {name: [rule for rule in names if name.startswith(f"rule_{rule}_")] for name in named}
+    assert [name for name, found in rules.items() if len(found) != 1] == []
+    assert {rule for found in rules.values() for rule in found} == set(names)

@@ -37,7 +37,8 @@ ALLOWED = {
     "log": ["config"],
     "directory": [*LEAVES, "directory"],
     "provider": [*LEAVES, "directory"],
-    "frontends": [*LEAVES, "provider", "frontends"],
+    "metrics": [*LEAVES, "provider"],
+    "frontends": [*LEAVES, "provider", "metrics", "frontends"],
     "demo": [*LEAVES, "provider", "frontends", "demo"],
     "doctor": [*LEAVES, "directory", "provider", "doctor"],
     "cli": [*LEAVES, "provider", "frontends", "demo", "doctor"],
@@ -46,6 +47,7 @@ ALLOWED = {
 
 # Who may import a library, for those that not everybody may.
 OWNERS = {
+    "gssapi": ["directory.kerberos"],
     "ldap3": ["directory"],
     "flask": ["frontends.http"],
     "werkzeug": ["frontends.http"],
@@ -53,6 +55,7 @@ OWNERS = {
     "pyasn1": ["certificate"],
     "pyasn1_modules": ["certificate"],
     "dns": ["directory.srv"],
+    "prometheus_client": ["metrics"],
     "click": ["cli", "demo", "doctor.report"],
     "tomli_w": ["cli"],
     "ldaptor": ["demo"],
@@ -150,7 +153,8 @@ def loaded(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "library", ["flask", "werkzeug", "jinja2", "gunicorn", "click", "twisted", "ldaptor", "tomli_w"]
+    "library",
+    ["flask", "werkzeug", "jinja2", "gunicorn", "click", "twisted", "ldaptor", "tomli_w", "prometheus_client"],
 )
 def test_a_helper_loads_no_web_framework(library: str) -> None:
     """A helper's process, of which XMPP servers start many, loads nothing that only other programs need."""

@@ -4,14 +4,17 @@ import json
 import logging
 import re
 import socket
+import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
 from ldapauth import log
-from ldapauth.config import Log
+from ldapauth.config import Log, Secret
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For whatever runs on a busy machine: that it takes long is no failure."""
@@ -107,6 +110,119 @@ def test_plain_values_are_not_quoted(value: str) -> None:
     assert log.quoted(value) == value
 
 
+@pytest.fixture
+def json_file(tmp_path: Path) -> Path:
+    """A log file, to which the log goes as JSON objects."""
+    path = tmp_path / "ldapauth.json"
+    log.configure(Log(target=str(path), format="json"))
+    return path
+
+
+def objects(file: Path) -> list[dict[str, str]]:
+    """The objects of a log file, one a line, which is seen to be plain ASCII; without their times."""
+    text = file.read_bytes().decode("ascii")
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    found = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    for line in found:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4}", line.pop("time"))
+    return found
+
+
+@pytest.mark.parametrize(
+    "value", [*HOSTILE.values(), *CONTROL_CHARACTERS.values()], ids=[*HOSTILE, *CONTROL_CHARACTERS]
+)
+def test_hostile_values_come_back_as_they_were_in_json(json_file: Path, value: str) -> None:
+    """As JSON too a hostile name stays one value of one line of printable ASCII, from which it can be read."""
+    log.event(LOGGER, logging.INFO, "check_password", user=value, verdict="refused", reason="")
+    line = {"user": value, "verdict": "refused", "level": "INFO", "event": "check_password"}
+    assert objects(json_file) == [line]
+
+
+def test_numbers_are_numbers_in_json(json_file: Path) -> None:
+    """What can be reckoned with is a number in JSON, and a user whose name looks like one stays text."""
+    log.event(LOGGER, logging.WARNING, "check_password", user="12", ms="1.5", questions="3")
+    (line,) = objects(json_file)
+    assert line == {"user": "12", "ms": 1.5, "questions": 3, "level": "WARNING", "event": "check_password"}
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_a_held_line_is_like_any_other(tmp_path: Path, style: Literal["logfmt", "json"]) -> None:
+    """What waits for an answer to leave is written in the same format, with the time at which it happened."""
+    target = tmp_path / "held.log"
+    log.configure(Log(target=str(target), format=style))
+    with log.held:
+        log.event(LOGGER, logging.INFO, "check_password", user="a\nb")
+        assert target.read_text() == ""
+    log.event(LOGGER, logging.INFO, "check_password", user="a\nb")
+    first, second = (objects if style == "json" else logged)(target)
+    assert first == second
+
+
+def test_a_file_is_written_on_in_another_format(tmp_path: Path) -> None:
+    """A configuration that is read again changes the format, and the file stays open for whoever writes to it."""
+    target = tmp_path / "ldapauth.log"
+    log.configure(Log(target=str(target)))
+    log.event(LOGGER, logging.INFO, "before")
+    (before,) = logging.getLogger(log.ROOT).handlers
+    log.configure(Log(target=str(target), format="json"))
+    log.event(LOGGER, logging.INFO, "after")
+    assert logging.getLogger(log.ROOT).handlers == [before]
+    first, second = target.read_text().splitlines()
+    assert first.endswith(" INFO event=before")
+    assert json.loads(second)["event"] == "after"
+
+
+KEY = Secret("0123456789abcdef")
+
+
+def hidden(directory: Path, *users: str, key: Secret | None = KEY, domain: str = "example.com") -> list[str]:
+    """What stands for each of these users in a log that shows no names, after a configuration of its own."""
+    target = directory / "hidden.log"
+    target.unlink(missing_ok=True)
+    log.configure(Log(target=str(target), users="hash", users_key=key))
+    for user in users:
+        log.event(LOGGER, logging.INFO, "check_password", domain=domain, user=user)
+    return [fields["user"] for fields in logged(target)]
+
+
+def test_names_can_be_hidden(tmp_path: Path) -> None:
+    """With a key a user has the same hash in every process, in any case, and no two users or domains have the same."""
+    names = ["juliet", "romeo", "Juliet", *HOSTILE.values()]
+    shown = hidden(tmp_path, *names)
+    assert shown == hidden(tmp_path, *names)
+    assert shown[0] == shown[2]
+    assert len(set(shown)) == len(names) - 1
+    assert all(re.fullmatch(r"[0-9a-f]{16}", text) for text in shown)
+    assert hidden(tmp_path, "juliet", domain="example.org") != shown[:1]
+    assert hidden(tmp_path, "juliet", key=Secret("fedcba9876543210")) != shown[:1]
+
+
+def test_a_hidden_name_is_another_one_tomorrow(tmp_path: Path, mocker: MockerFixture) -> None:
+    """Nobody can be followed from day to day."""
+    today = hidden(tmp_path, "juliet")
+    mocker.patch("ldapauth.log.time.time", return_value=time.time() + 86_400)
+    assert hidden(tmp_path, "juliet") != today
+
+
+def test_names_are_hidden_without_a_key_too(tmp_path: Path) -> None:
+    """Without a key a process makes one up, so that a hash says nothing to anybody else."""
+    first = hidden(tmp_path, "juliet", "juliet", key=None)
+    assert first[0] == first[1]
+    assert hidden(tmp_path, "juliet", key=None) != first[:1]
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_a_hidden_name_shows_nowhere_in_the_line(tmp_path: Path, style: Literal["logfmt", "json"]) -> None:
+    """Where a server quotes the name, that is hidden as well."""
+    target = tmp_path / "hidden.log"
+    log.configure(Log(target=str(target), users="hash", format=style))
+    log.event(LOGGER, logging.INFO, "user_exists", user="juliet", detail="no such (uid=Juliet)", reason="outage")
+    with log.held:
+        log.event(LOGGER, logging.INFO, "user_exists", user="juliet", detail="no such (uid=Juliet)")
+    assert "juliet" not in target.read_text().lower()
+    assert target.read_text().count("no such (uid=***)") == 2
+
+
 def test_empty_fields_are_left_out(file: Path) -> None:
     """A field without a value is not in the line."""
     log.event(LOGGER, logging.INFO, "user_exists", user="juliet", reason="")
@@ -153,6 +269,37 @@ def test_a_file_that_was_moved_away_is_made_again(file: Path) -> None:
     assert logged(file) == [{"event": "after"}]
 
 
+def test_a_directory_that_has_gone_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """While the file has no directory events raise nothing and are lost, and once it is back there is a file."""
+    file = tmp_path / "log" / "ldapauth.log"
+    file.parent.mkdir()
+    log.configure(Log(target=str(file)))
+    moved = file.parent.rename(tmp_path / "moved")
+    for name in ("first", "second"):
+        log.event(LOGGER, logging.INFO, name)
+    file.parent.mkdir()
+    log.event(LOGGER, logging.INFO, "back")
+    log.event(LOGGER, logging.INFO, "again")
+    assert logged(file) == [{"event": "back"}, {"event": "again"}]
+    assert (moved / file.name).read_text() == ""
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_full_disk_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """On a full disk events raise nothing, not even after the file was moved away with lines that are not written."""
+    file = tmp_path / "ldapauth.log"
+    file.symlink_to("/dev/full")
+    log.configure(Log(target=str(file)))
+    log.event(LOGGER, logging.INFO, "before")
+    file.unlink()
+    for name in ("first", "second"):
+        log.event(LOGGER, logging.INFO, name)
+    logging.getLogger(log.ROOT).handlers[0].close()
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
 def test_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     """With the target stderr the lines go to standard error and none to standard output."""
     assert log.configure(Log(target="stderr")) == "stderr"
@@ -174,6 +321,11 @@ def test_syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, *,
         assert log.configure(Log(target=target), stderr=stderr) == "syslog"
         log.event(LOGGER, logging.INFO, "ready", user="a\nb")
         assert re.fullmatch(rb'<38>ldapauth\[\d+\]: INFO event=ready user="a\\nb"\0?', daemon.recv(4096))
+        log.configure(Log(target=target, format="json"), stderr=stderr)
+        log.event(LOGGER, logging.INFO, "ready", user="a\nb")
+        found = re.fullmatch(rb"<38>ldapauth\[\d+\]: ({.*})\0?", daemon.recv(4096))
+        assert found
+        assert json.loads(found[1])["user"] == "a\nb"
 
 
 def test_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:

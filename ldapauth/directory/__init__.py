@@ -9,32 +9,32 @@ Everything raises `DirectoryUnavailable` when no server gave an answer that can 
 import contextlib
 import math
 import time
-from typing import Any
 
 from ldapauth.config import Domain, domain_path
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ChangeRefused, ConfigurationError, DirectoryUnavailable
-from ldapauth.kinds import KINDS, Way
+from ldapauth.kinds import Way
 from ldapauth.verdict import Reason, Verdict
 
-from . import policy, refusal, wire
+from . import kerberos, policy, refusal, wire
+from .account import new_entry, switch_off
 from .auto import Auto
 from .connection import Connection
-from .password import POLICY, check, demand_plain, demand_private, replace
-from .pool import Pool
-from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_named, timed_filter
+from .groups import Groups, above
+from .password import POLICY, check, demand_plain, demand_private, replace, stored
+from .pool import Opener, Pool, State
+from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, timed_filter
+from .search import ANY_OBJECT, Place, attributes, find_in, is_any, named, said
 
-__all__ = ["Directory", "User"]
+__all__ = ["Connection", "Directory", "Opener", "User"]
 
-CERTIFICATE = "userCertificate;binary"  # RFC 4523 2.1
+# RFC 4523 2.1; by that name alone, Active Directory shows nothing.
+CERTIFICATES = ("userCertificate;binary", "userCertificate")
 
 _MOST_KNOWN = 10_000  # names that are remembered with their DNs
 
-_SIZE_LIMIT = 2  # entries: two are as ambiguous as a thousand
-_ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
-
 # RFC 4511 appendix A.2
-_SUCCESS, _SIZE_LIMIT_EXCEEDED, _REFERRAL, _NO_SUCH_OBJECT, _INVALID_DN = 0, 4, 10, 32, 34
+_SUCCESS, _NO_SUCH_OBJECT, _INVALID_DN = 0, 32, 34
 
 
 class Directory:
@@ -43,31 +43,57 @@ class Directory:
     Args:
         name: The domain, as the configuration names it.
         settings: Its settings.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A template, filter or certificate can't be used; one line for each.
     """
 
-    def __init__(self, name: str, settings: Domain) -> None:
+    def __init__(self, name: str, settings: Domain, opener: Opener = Connection.open) -> None:
         self._settings = settings
         parse = _Templates(domain_path(name))
-        self._base = parse.dn("base_dn", settings.base_dn or "", needs_user=False)
-        self._user_dn = parse.dn("user_dn", settings.user_dn) if settings.user_dn is not None else None
-        self._filter = parse.filter("filter", settings.filter) if settings.filter is not None else None
-        naming = "uid" if settings.directory == "auto" else KINDS[settings.directory].naming
-        self._new_dn = self._user_dn or parse.below(f"{naming}={{user}}", settings.base_dn or "")
-        if settings.register.dn is not None:
-            self._new_dn = parse.dn("register.dn", settings.register.dn)
-        self._new_attributes = {
-            key: parse.text(f"register.attributes.{key}", value) for key, value in settings.register.attributes.items()
-        }
-        parse.timed("inactive", settings.inactive)
-        parse.done()
         self._auto = Auto(settings)
-        self._known = _KnownNames(settings.dn_cache_ttl)
-        self._queries: dict[tuple[str, ...], wire.Search] = {}
         self._time_limit = math.ceil(settings.deadline)  # a courtesy to the server; our own limit is exact
-        self._pool = Pool(domain_path(name), settings)
+        self._user_dn: DnTemplate | None = None
+        self._user_name: Template | None = None
+        if settings.binds_by_name:
+            self._user_name = parse.text("user_dn", settings.user_dn or "", needs_user=True)
+        elif settings.user_dn is not None:
+            self._user_dn = parse.dn("user_dn", settings.user_dn)
+        self._places = self._parsed_places(parse)
+        self._place = self._places[0] if len(self._places) == 1 else None  # nearly always
+        self._groups = self._parsed_groups(parse) if settings.required_groups else None
+        if settings.register.dn is not None:
+            parse.dn("register.dn", settings.register.dn)
+        for key, value in (settings.register.attributes or {}).items():
+            parse.text(f"register.attributes.{key}", value)
+        parse.timed("inactive", settings.inactive)
+        if settings.bind == "gssapi" and not kerberos.is_installed():
+            parse.problem("bind", "\"gssapi\" needs the extra kerberos: pip install 'ldapauth[kerberos]'")
+        parse.done()
+        self._known = _KnownNames(settings.dn_cache_ttl)
+        self._pool = Pool(domain_path(name), settings, opener)
+
+    def _parsed_places(self, parse: "_Templates") -> list[Place]:
+        """Where users are searched."""
+        places = []
+        for index, search in enumerate(self._settings.searches()):
+            path = f"search[{index}]." if self._settings.search else ""
+            base = parse.dn(f"{path}base_dn", search.base_dn, needs_user=False)
+            template = None if search.filter is None else parse.filter(f"{path}filter", search.filter)
+            places.append(Place(search, base, template, self._auto, self._time_limit))
+        return places
+
+    def _parsed_groups(self, parse: "_Templates") -> Groups:
+        """The groups that users must be in."""
+        given = self._settings.required_groups
+        required = [parse.dn(f"required_groups[{i}]", text, needs_user=False) for i, text in enumerate(given)]
+        text = self._settings.group_base_dn or above(list(given))
+        are_dns = all(group.fill(User("x", "x")) for group in required)
+        if not text and are_dns and self._settings.group_membership in ("auto", "member", "uniqueMember"):
+            parse.problem("group_base_dn", "is missing: the required_groups have no entry above them all")
+        base = parse.dn("group_base_dn", text, needs_user=False)
+        return Groups(required, base, self._settings, self._auto, self._time_limit)
 
     def find(self, user: User, deadline: Deadline) -> str | Reason:
         """The DN of exactly one entry, or why there is none."""
@@ -76,10 +102,9 @@ class Directory:
 
     def check_password(self, user: User, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets the user bind with the password, which must not be empty."""
-        template = self._user_dn
-        if template is not None:
+        if self._user_dn is not None or self._user_name is not None:
             return self._pool.verify(
-                lambda connection, limit: self._bind_unsearched(connection, template, user, password, limit), deadline
+                lambda connection, limit: self._bind_first(connection, user, password, limit), deadline
             )
         known, refused = self._known.get(user), None
         if known is not None:
@@ -111,13 +136,14 @@ class Directory:
 
         Nothing binds with a certificate, so the directory is asked whether the account may be used.
         """
-        entry = self._find(user, (CERTIFICATE,), deadline)
+        entry = self._find(user, CERTIFICATES, deadline)
         if isinstance(entry, Reason):
             return entry
         if self._pool.read(lambda connection, limit: self._is_inactive(connection, user, entry.dn, limit), deadline):
             return Reason.NOT_PERMITTED
-        # Some servers return the attribute without its option.
-        return [value for name, values in entry.attributes.items() if _is_certificate(name) for value in values]
+        # Where there are the two names, they may have the same values.
+        mine = [value for name, values in entry.attributes.items() if is_any(name, CERTIFICATES) for value in values]
+        return list(dict.fromkeys(mine))
 
     def set_password(self, dn: str, password: str, deadline: Deadline) -> None:
         """Replaces the password of an entry.
@@ -134,13 +160,11 @@ class Directory:
         Raises:
             ChangeRefused: The directory does not do it.
         """
-        dn = self._new_dn.fill(user)
-        attributes: dict[str, Any] = {"objectClass": list(self._settings.register.object_classes)}
-        attributes |= {key: template.fill(user).encode() for key, template in self._new_attributes.items()}
         way = self._pool.read(self._auto.password_change, deadline)
+        dn, attributes = new_entry(self._settings, self._pool.read(self._auto.kind, deadline), user)
         demand_plain(way, password)
-        if way == "modify":
-            attributes["userPassword"] = password.encode()
+        if way != "extended":
+            attributes |= [stored(way, password)]
 
         def make(connection: Connection, limit: Deadline) -> None:
             demand_private(connection, way, start_tls=self._settings.start_tls)
@@ -148,27 +172,45 @@ class Directory:
             check(connection, done, password=True)
 
         self._pool.change(make, deadline)
-        if way == "modify":
+        if way != "extended":
             return
         try:
             self._pool.change(lambda connection, limit: self._replace(connection, way, dn, password, limit), deadline)
         except BaseException:
             # Without a password nobody can log in with it, so what can't be undone is only untidy.
             with contextlib.suppress(ChangeRefused, DirectoryUnavailable):
-                self.delete(dn, deadline)
+                self._delete(dn, deadline)
             raise
 
-    def delete(self, dn: str, deadline: Deadline) -> None:
-        """Deletes an entry.
+    def remove(self, dn: str, deadline: Deadline) -> None:
+        """Deletes an entry, or switches the account off, as the configuration says.
 
         Raises:
             ChangeRefused: The directory does not do it.
         """
+        if self._settings.remove == "delete":
+            self._delete(dn, deadline)
+        else:
+            kind = self._pool.read(self._auto.kind, deadline)
+            self._pool.change(lambda connection, limit: switch_off(connection, kind, dn, limit), deadline)
 
-        def remove(connection: Connection, limit: Deadline) -> None:
-            check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit))
+    def _delete(self, dn: str, deadline: Deadline) -> None:
+        self._pool.change(
+            lambda connection, limit: check(connection, connection.rare(lambda ldap: ldap.delete(dn)[1], limit)),
+            deadline,
+        )
 
-        self._pool.change(remove, deadline)
+    def state(self) -> State:
+        """How the servers and connections are; nobody is asked."""
+        return self._pool.state()
+
+    def is_ready(self, patience: Deadline) -> bool:
+        """Whether the directory could be asked last, without asking it often; waits for a first word, with patience."""
+        return self._pool.is_ready(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        self._pool.close()
 
     def _replace(self, connection: Connection, way: Way, dn: str, password: str, deadline: Deadline) -> None:
         demand_private(connection, way, start_tls=self._settings.start_tls)
@@ -196,81 +238,65 @@ class Directory:
         entries, result = connection.search(query, timed_filter(text, time.time()).encode(user), deadline)
         if result.code != _SUCCESS:
             raise DirectoryUnavailable(
-                f"{connection.server}: whether the account may be used can't be asked ({_said(result)})"
+                f"{connection.server}: whether the account may be used can't be asked ({said(result)})"
             )
         return bool(entries)
 
     def _find(self, user: User, more: tuple[str, ...], deadline: Deadline) -> wire.Entry | Reason:
-        template = self._user_dn
-        if template is not None:
-            return self._pool.read(
-                lambda connection, limit: self._read(connection, template, user, more, limit), deadline
-            )
-        return self._pool.read(lambda connection, limit: self._search(connection, user, more, limit), deadline)
+        return self._pool.read(lambda connection, limit: self._find_on(connection, user, more, limit), deadline)
 
-    def _search(
+    def _find_on(
         self, connection: Connection, user: User, more: tuple[str, ...], deadline: Deadline
     ) -> wire.Entry | Reason:
-        """The one entry that the filter finds and that is named so."""
-        template = self._filter or self._auto.filter(connection, deadline)
-        sole = None if more else template.sole_attribute(user)
-        query = self._query(user, template.naming, more)
-        entries, result = connection.search(query, template.encode(user), deadline, sole)
-        if result is wire.AS_EXPECTED:
-            return entries[0]
-        if result.code == _NO_SUCH_OBJECT and not self._base.constant:
-            return Reason.NO_SUCH_USER  # no directory tree for this domain
-        if result.code == _NO_SUCH_OBJECT:
-            base = self._base.fill(user)
-            raise DirectoryUnavailable(
-                f"{connection.server}: there is no {base}, or the service account may not see it (result 32):"
-                " see base_dn and bind_dn"
-            )
-        if len(entries) > 1:
-            return Reason.AMBIGUOUS
-        if result.code != _SUCCESS:
-            raise DirectoryUnavailable(f"{connection.server}: the search failed ({_said(result)})")
-        if not entries:
-            return Reason.NO_SUCH_USER
-        return _named(connection, user, template.naming, entries[0], more)
-
-    def _query(self, user: User, naming: list[tuple[str, Template]], more: tuple[str, ...]) -> wire.Search:
-        """The search around the filter, encoded once for all users where the base DN is the same for all."""
-        query = self._queries.get(more)
-        if query is None:
-            names = (*_names(naming), *more)
-            base = self._base.fill(user).encode()
-            query = wire.Search(base, self._settings.scope, names, _SIZE_LIMIT, self._time_limit)
-            if self._base.constant:
-                self._queries[more] = query
-        return query
+        """The one entry of a user who may log in, or why there is none."""
+        if self._user_dn is not None:
+            found = self._read(connection, self._user_dn, user, more, deadline)
+        elif self._place is not None:
+            found = self._place.find(connection, user, more, deadline)
+        else:
+            found = find_in(self._places, connection, user, more, deadline)
+        if self._groups is None or isinstance(found, Reason):
+            return found
+        return found if self._groups.include(connection, user, found.dn, deadline) else Reason.NOT_IN_GROUP
 
     def _read(
         self, connection: Connection, template: DnTemplate, user: User, more: tuple[str, ...], deadline: Deadline
     ) -> wire.Entry | Reason:
         """The entry at the DN that the template gives."""
         naming = template.naming()
-        query = wire.Search(template.fill(user).encode(), "base", (*_names(naming), *more), 1, self._time_limit)
-        entries, result = connection.search(query, _ANY_OBJECT, deadline)
+        query = wire.Search(template.fill(user).encode(), "base", (*attributes(naming), *more), 1, self._time_limit)
+        entries, result = connection.search(query, ANY_OBJECT, deadline)
         if result.code in (_NO_SUCH_OBJECT, _INVALID_DN) or (result.code == _SUCCESS and not entries):
             return Reason.NO_SUCH_USER
         if result.code != _SUCCESS:
-            raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({_said(result)})")
-        return _named(connection, user, naming, entries[0], more)
+            raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({said(result)})")
+        return named(connection, user, naming, entries[0], more)
 
-    def _bind_unsearched(
-        self, connection: Connection, template: DnTemplate, user: User, password: str, deadline: Deadline
-    ) -> Verdict:
-        """Binds as the template's DN; then reads the entry, if the user may, to see that it is named so.
-
-        Where the user may not read the own entry, only names that no directory takes for another's are accepted.
-        """
-        result = self._bind(connection, template.fill(user), password, deadline)
+    def _bind_first(self, connection: Connection, user: User, password: str, deadline: Deadline) -> Verdict:
+        """Binds by the name that the template gives; then has a look at the entry, with the user's own rights."""
+        template = self._user_dn
+        name = self._user_name.fill(user) if self._user_name else template.fill(user) if template else ""
+        result = self._bind(connection, name, password, deadline)
         verdict = self._verdict(connection, result)
         if not verdict.accepted:
             return verdict
         if result.code != _SUCCESS:  # Active Directory lets nobody in who must change it, so nothing can be read
             return Verdict(Reason.MUST_CHANGE)
+        if template is None:
+            found = self._find_on(connection, user, (), deadline)
+            # Somebody else's entry may have this name: whoever has bound is the one whose password it is.
+            return Verdict(found) if isinstance(found, Reason) else self._rebind(connection, found, password, deadline)
+        reason = self._read_own(connection, template, user, deadline)
+        return verdict if reason is None else Verdict(reason)
+
+    def _rebind(self, connection: Connection, entry: wire.Entry, password: str, deadline: Deadline) -> Verdict:
+        return self._verdict(connection, self._bind(connection, entry.dn, password, deadline))
+
+    def _read_own(self, connection: Connection, template: DnTemplate, user: User, deadline: Deadline) -> Reason | None:
+        """Why the entry of a user who has bound is not the one that was asked for, or not in the groups.
+
+        Where the user may not read the own entry, only names that no directory takes for another's are accepted.
+        """
         found: wire.Entry | Reason
         try:
             found = self._read(connection, template, user, (), deadline)
@@ -278,9 +304,11 @@ class Directory:
             if connection.closed:
                 raise
             found = Reason.NO_SUCH_USER
-        if found is Reason.NO_SUCH_USER and is_canonical(user.name):
-            return verdict
-        return Verdict(Reason.OTHER_NAME) if isinstance(found, Reason) else verdict
+        if isinstance(found, Reason) and not (found is Reason.NO_SUCH_USER and is_canonical(user.name)):
+            return Reason.OTHER_NAME
+        if self._groups and not self._groups.include(connection, user, template.fill(user), deadline):
+            return Reason.NOT_IN_GROUP
+        return None
 
 
 class _KnownNames:
@@ -321,23 +349,16 @@ class _Templates:
             if needs_user and "user" not in template:
                 raise ValueError("has no {user} in it")  # noqa: TRY301 - one place makes the lines
         except ValueError as error:
-            self._problems.append(f"{self._path}.{key}: {error}")
+            self.problem(key, str(error))
             return DnTemplate("")
         return template
-
-    def below(self, rdn: str, base: str) -> DnTemplate:
-        """The template of an RDN below a base DN; an empty one below a wrong base, which is a problem already."""
-        try:
-            return DnTemplate(f"{rdn},{base}" if base else rdn)
-        except ValueError:
-            return DnTemplate("")
 
     def filter(self, key: str, text: str) -> FilterTemplate | None:
         """A filter template."""
         try:
             return FilterTemplate(text)
         except ValueError as error:
-            self._problems.append(f"{self._path}.{key}: {error}")
+            self.problem(key, str(error))
             return None
 
     def timed(self, key: str, text: str | None) -> None:
@@ -346,55 +367,24 @@ class _Templates:
             if text:
                 timed_filter(text, 0)
         except ValueError as error:
-            self._problems.append(f"{self._path}.{key}: {error}")
+            self.problem(key, str(error))
 
-    def text(self, key: str, text: str) -> Template:
+    def text(self, key: str, text: str, *, needs_user: bool = False) -> Template:
         """A text template; an empty one in place of a wrong one."""
         try:
-            return Template(text)
+            template = Template(text)
+            if needs_user and "user" not in template:
+                raise ValueError("has no {user} in it")  # noqa: TRY301 - one place makes the lines
+            return template  # noqa: TRY300 - likewise
         except ValueError as error:
-            self._problems.append(f"{self._path}.{key}: {error}")
+            self.problem(key, str(error))
             return Template("")
+
+    def problem(self, key: str, text: str) -> None:
+        """Notes what is wrong with a setting."""
+        self._problems.append(f"{self._path}.{key}: {text}")
 
     def done(self) -> None:
         """Raises what was collected."""
         if self._problems:
             raise ConfigurationError(*self._problems)
-
-
-def _said(result: wire.Result) -> str:
-    """A result for an operator. Referrals are not followed: they would take the password to whatever host they name."""
-    if result.code == _REFERRAL:
-        return "result 10: the server refers to another one, which is not followed"
-    return f"result {result.code}: {result.message}" if result.message else f"result {result.code}"
-
-
-def _names(naming: list[tuple[str, Template]]) -> tuple[str, ...]:
-    """The attributes to ask for."""
-    return tuple(dict.fromkeys(name for name, _ in naming))
-
-
-def _named(
-    connection: Connection, user: User, naming: list[tuple[str, Template]], entry: wire.Entry, more: tuple[str, ...]
-) -> wire.Entry | Reason:
-    """The entry, if it is named as the user is."""
-    if not entry.dn:  # RFC 4513 5.1.1: a bind with it would be anonymous, and succeed
-        raise DirectoryUnavailable(f"{connection.server}: an entry without a DN")
-    names = _without_certificates(entry) if more else entry
-    if is_named(user, naming, names):
-        return entry
-    if not any(names.attributes.values()):
-        raise DirectoryUnavailable(
-            f"{connection.server}: the service account may not read {', '.join(_names(naming))} of {entry.dn}"
-        )
-    return Reason.OTHER_NAME
-
-
-def _without_certificates(entry: wire.Entry) -> wire.Entry:
-    """The entry with nothing but what names it."""
-    kept = {name: values for name, values in entry.attributes.items() if not _is_certificate(name)}
-    return wire.Entry(entry.message_id, entry.dn, kept)
-
-
-def _is_certificate(name: str) -> bool:
-    return name.lower().partition(";")[0] == "usercertificate"

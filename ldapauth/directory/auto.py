@@ -12,7 +12,7 @@ from ldapauth import log
 from ldapauth.config import Domain
 from ldapauth.deadline import Deadline
 from ldapauth.errors import DirectoryUnavailable
-from ldapauth.kinds import KINDS, RFC_3062, ROOT_DSE, Way, recognised
+from ldapauth.kinds import KINDS, RFC_3062, ROOT_DSE, Kind, Membership, Way, recognised
 
 from . import wire
 from .connection import Connection
@@ -30,9 +30,9 @@ _SUCCESS, _NO_SUCH_OBJECT = 0, 32
 class _Chosen:
     """What was chosen, as in the configuration."""
 
+    kind: Kind
     filter: FilterTemplate
     password_change: Way
-    inactive: str
 
 
 class Auto:
@@ -63,7 +63,19 @@ class Auto:
         """Which accounts may not be used; nothing when all may."""
         if self._settings.inactive is not None:
             return self._settings.inactive
-        return self._asked(connection, deadline).inactive
+        return self.kind(connection, deadline).inactive or ""
+
+    def membership(self, connection: Connection, deadline: Deadline) -> Membership:
+        """How it is asked whether an entry is in a group."""
+        if self._settings.group_membership != "auto":
+            return self._settings.group_membership
+        return self.kind(connection, deadline).membership
+
+    def kind(self, connection: Connection, deadline: Deadline) -> Kind:
+        """What kind of directory it is."""
+        if self._settings.directory != "auto":
+            return KINDS[self._settings.directory]
+        return self._asked(connection, deadline).kind
 
     def _asked(self, connection: Connection, deadline: Deadline) -> _Chosen:
         if self._chosen is None:
@@ -81,7 +93,7 @@ def _choice(connection: Connection, deadline: Deadline) -> _Chosen:
     kind = KINDS[name]
     way = kind.way or _best_way(attributes)
     log.event(_log, logging.INFO, "directory", kind=name, password_change=way, server=str(connection.server))
-    return _Chosen(FilterTemplate(kind.filter), way, kind.inactive or "")
+    return _Chosen(kind, FilterTemplate(kind.filter), way)
 
 
 def _best_way(root_dse: dict[str, list[bytes]]) -> Way:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import ldap3
 
@@ -52,12 +52,14 @@ class Connection:
 
     Attributes:
         server: Where it goes.
+        name: The server's URL.
         closed: Whether it is of no more use.
         sent: Whether anything has been sent since this was last set to False by whoever uses the connection.
     """
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.server = server
+        self.name = str(server)
         self.closed = False
         self.sent = False
         self._socket = sock
@@ -69,7 +71,7 @@ class Connection:
         sock.settimeout(0)  # a socket's own time-out is one more system call for each wait, and for each read
 
     @classmethod
-    def open(cls, server: Server, transport: Transport, tls: ssl.SSLContext, deadline: Deadline) -> "Connection":
+    def open(cls, server: Server, transport: Transport, tls: ssl.SSLContext, deadline: Deadline) -> Self:
         """Connects, with TLS where the URL or `start_tls` asks for it.
 
         All of it together gets `connect_timeout`, so that time is left for another server.
@@ -100,6 +102,18 @@ class Connection:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
         request = wire.bind_request(self._next_id(), wire.encoded_dn(dn), password.encode(), controls)
+        return self._bound(request, deadline)
+
+    def bind_sasl(self, mechanism: str, credentials: bytes, deadline: Deadline, controls: bytes = b"") -> wire.Result:
+        """A step of a SASL bind; result 14 asks for another one (RFC 4513 5.2.1.5).
+
+        Raises:
+            DirectoryUnavailable: There was no answer that can be trusted.
+        """
+        return self._bound(wire.sasl_request(self._next_id(), mechanism, credentials, controls), deadline)
+
+    def _bound(self, request: bytes, deadline: Deadline) -> wire.Result:
+        """The answer to a bind."""
         try:
             data = self._exchange(request, deadline)
             message = wire.sole_message(data) if len(data) <= wire.SHORT_MESSAGE else None

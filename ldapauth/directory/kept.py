@@ -6,6 +6,7 @@ a connection is opened.
 
 import collections
 import contextlib
+import math
 import queue
 import threading
 
@@ -91,6 +92,17 @@ class Kept:
             with contextlib.suppress(IndexError):  # another thread may take what is looked at
                 while len(idle) > 1 and idle[0].idle_for > self._idle_limit:
                     idle.popleft().close()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many connections are in use, and how many are idle."""
+        return self._most - self._slots.qsize(), sum(map(len, list(self._idle.values())))
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the last answer on a connection that is idle and looks alive; infinite where there is none."""
+        idle = [connection for kept in list(self._idle.values()) for connection in list(kept)]
+        return min((each.idle_for for each in idle if each.fit(self._idle_limit, MAX_AGE)), default=math.inf)
 
     def drop(self, server: Server) -> None:
         """Closes every connection to a server."""

@@ -50,18 +50,18 @@ def replace(connection: Connection, way: Way, dn: str, password: str, deadline: 
             encoded = password.encode()
             borrowed.extend.standard.modify_password(user=dn, new_password=encoded, controls=[POLICY])
             return borrowed.result
-        attribute, value, control = _modification(way, password)
+        attribute, value = stored(way, password)
         changes = {attribute: [(ldap3.MODIFY_REPLACE, [value])]}
-        return borrowed.modify(dn, changes, controls=[control])[1]
+        return borrowed.modify(dn, changes, controls=[_POLICY_HINTS if way == "ad" else POLICY])[1]
 
     check(connection, connection.rare(change, deadline), password=True)
 
 
-def _modification(way: Way, password: str) -> tuple[str, bytes, tuple[str, bool, bytes | None]]:
-    """The attribute, value and control of an LDAP modify that sets a password."""
+def stored(way: Way, password: str) -> tuple[str, bytes]:
+    """The attribute and value that a password is in an LDAP modify or add; not for `extended`."""
     if way == "ad":  # [MS-ADTS] 3.1.1.3.1.5.1: in quotation marks, whatever is between them, in UTF-16
-        return "unicodePwd", f'"{password}"'.encode("utf-16-le"), _POLICY_HINTS
-    return "userPassword", password.encode(), POLICY
+        return "unicodePwd", f'"{password}"'.encode("utf-16-le")
+    return "userPassword", password.encode()
 
 
 def demand_plain(way: Way, password: str) -> None:

@@ -19,10 +19,12 @@ from ldapauth.config import Domain, Server
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ConfigurationError, DeadlineExceeded, DirectoryUnavailable, LdapAuthError
 
-from . import wire
+from . import service, wire
 from .connection import Connection
 from .kept import Kept
+from .readiness import Readiness
 from .servers import Servers
+from .service import ServiceRefused
 from .srv import SrvList
 
 _log = logging.getLogger(__name__)
@@ -30,19 +32,16 @@ _T = TypeVar("_T")
 
 Operation = Callable[[Connection, Deadline], _T]
 
-SERVICE_PAUSE = 10.0
-"""Seconds for which nothing is asked after the service account's password was found wrong: each try counts against the
-account, and a locked one is a longer outage."""
+Opener = Callable[[Server, Domain, ssl.SSLContext, Deadline], Connection]
+"""How a connection is opened: `Connection.open`, but for whoever wants to see what is done on it."""
 
-_INVALID_CREDENTIALS = 49
+SERVICE_PAUSE = 10.0
+"""Seconds for which nothing is asked after the service account was refused: each wrong password counts against the
+account, and a locked one is a longer outage."""
 
 # RFC 4512 5.1: every server has one, and a service account need not exist to ask for it.
 _ROOT_DSE = wire.Search(b"", "base", ("1.1",), 1, 1)
 _ANY_OBJECT = wire.tlv(wire.PRESENT, b"objectClass")
-
-
-class _ServiceRefused(DirectoryUnavailable):
-    """The service account's password is wrong; every server would say the same."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -70,19 +69,34 @@ class _Question(Generic[_T]):
         return self.deadline.part(others + 1) if others and self.repeatable else self.deadline
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """How the servers and connections of a domain are at the moment.
+
+    Attributes:
+        servers: Each server, and whether it could be asked when it was tried last.
+        connections: By kind, how many are in use and how many are idle.
+    """
+
+    servers: list[tuple[Server, bool]]
+    connections: dict[str, tuple[int, int]]
+
+
 class Pool:
     """Connections to whichever of a domain's servers can be asked, in the order given. For any number of threads.
 
     Args:
         path: The path of the domain's table, for messages.
         settings: The domain's settings.
+        opener: How connections are opened.
 
     Raises:
         ConfigurationError: A certificate or key can't be used.
     """
 
-    def __init__(self, path: str, settings: Domain) -> None:
+    def __init__(self, path: str, settings: Domain, opener: Opener = Connection.open) -> None:
         self._settings = settings
+        self._opener = opener
         self._tls = tls_context(path, settings)
         self._listed: SrvList | Sequence[Server]
         if isinstance(settings.servers, str):
@@ -93,8 +107,11 @@ class Pool:
         self._search = Kept(settings.max_connections, settings.idle_timeout)
         self._verify = Kept(settings.max_connections, settings.idle_timeout)
         self._refused: tuple[float, str] | None = None  # until when the service account is left alone, and why
-        self._trusted = False  # whether the service account's password was right when it was tried last
+        self._trusted = False  # whether the service account was taken when it was tried last
         self._first_bind = threading.Lock()
+        self._readiness = Readiness(
+            lambda: min(self._search.silent_for, self._verify.silent_for), self._ask_root_dse, settings.deadline
+        )
         _pools.add(self)
         for kept in (self._search, self._verify):
             weakref.finalize(self, kept.close)
@@ -122,6 +139,23 @@ class Pool:
             DirectoryUnavailable: No server can be asked, or none answered.
         """
         return self._run(self._verify, operation, deadline, repeatable=False)
+
+    def state(self) -> State:
+        """How the servers and connections are; nobody is asked."""
+        listed = self._listed.known if isinstance(self._listed, SrvList) else self._listed
+        return State(
+            [(server, self._servers.is_up(server)) for server in listed],
+            {"search": self._search.counts, "verify": self._verify.counts},
+        )
+
+    def is_ready(self, patience: Deadline) -> bool:
+        """Whether some server could be asked last; see `readiness.py`."""
+        return self._readiness.word(patience)
+
+    def close(self) -> None:
+        """Closes the kept connections; nothing is asked any more."""
+        self._search.close()
+        self._verify.close()
 
     def after_fork(self) -> None:
         """Forgets, in a forked child, what is the parent's."""
@@ -212,7 +246,7 @@ class Pool:
         deadline, started = question.deadline, now()
         try:
             return self._open(server, question.kept, deadline.part(others + 1))
-        except _ServiceRefused as error:
+        except ServiceRefused as error:
             self._pause(server, error)
             raise
         except DirectoryUnavailable as error:
@@ -227,6 +261,7 @@ class Pool:
             _Lost: The connection failed under it.
         """
         connection.sent = False
+        log.asked.server = connection.name
         try:
             result = operation(connection, limit)
         except DeadlineExceeded as error:
@@ -245,22 +280,21 @@ class Pool:
 
     def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:
         """A fresh connection of a kind: bound as the service account if it is to search."""
-        connection = Connection.open(server, self._settings, self._tls, limit)
-        dn, password = self._settings.bind_dn, self._settings.bind_password
-        if kept is self._verify or dn is None or password is None:
+        connection = self._opener(server, self._settings, self._tls, limit)
+        if kept is self._verify or not service.is_configured(self._settings):
             return connection  # RFC 4511 4.2.1: a connection on which nothing was bound is anonymous
         try:
-            self._bind_service(connection, dn, password.reveal(), limit)
+            self._bind_service(connection, limit)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _bind_service(self, connection: Connection, dn: str, password: str, limit: Deadline) -> None:
-        """Binds as the service account: one thread at a time until its password was right once.
+    def _bind_service(self, connection: Connection, limit: Deadline) -> None:
+        """Binds as the service account: one thread at a time until it was taken once.
 
         Raises:
-            _ServiceRefused: The password is wrong, or has just been found wrong by another question.
+            ServiceRefused: It is refused, or has just been refused to another question.
         """
         if not self._trusted:
             if not self._first_bind.acquire(timeout=limit.remaining()):
@@ -268,29 +302,37 @@ class Pool:
             try:
                 self._spare_service()
                 if not self._trusted:
-                    _bind_service(connection, dn, password, limit)
+                    service.bind(connection, self._settings, limit)
                     self._trusted = True
                     return
-            except _ServiceRefused as error:
+            except ServiceRefused as error:
                 self._pause(connection.server, error)
                 raise
             finally:
                 self._first_bind.release()
-        _bind_service(connection, dn, password, limit)
+        service.bind(connection, self._settings, limit)
 
     def _spare_service(self) -> None:
         """Refuses every question while the service account is left alone."""
         until, why = self._refused or (0.0, "")
         if now() < until:
-            raise _ServiceRefused(why)
+            raise ServiceRefused(why)
 
-    def _pause(self, server: Server, error: _ServiceRefused) -> None:
+    def _pause(self, server: Server, error: ServiceRefused) -> None:
         """Leaves the service account alone for a while, and says so once."""
         self._trusted = False
         if self._refused and now() < self._refused[0]:
             return
         self._refused = (now() + SERVICE_PAUSE, str(error))
         log.event(_log, logging.ERROR, "service-account-refused", server=str(server), error=str(error))
+
+    def _ask_root_dse(self, deadline: Deadline) -> None:
+        """Asks whichever server can be asked, as the service account.
+
+        Raises:
+            DirectoryUnavailable: None can.
+        """
+        self.read(lambda connection, limit: connection.search(_ROOT_DSE, _ANY_OBJECT, limit), deadline)
 
     def _probe(self, server: Server) -> None:
         """Finds out whether a failed server is back; if it is, the connection is kept for the next question.
@@ -318,14 +360,6 @@ class _LostInTime(_Lost, DeadlineExceeded):
 
 class _TryNext(Exception):
     """A server could not be asked; another may be."""
-
-
-def _bind_service(connection: Connection, dn: str, password: str, limit: Deadline) -> None:
-    result = connection.bind(dn, password, limit)
-    if result.code == _INVALID_CREDENTIALS:
-        raise _ServiceRefused(f"{connection.server}: the service account's DN or password is wrong (result 49)")
-    if result.code != 0:
-        raise DirectoryUnavailable(f"{connection.server}: the service account may not bind (result {result.code})")
 
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()

@@ -46,15 +46,19 @@ class User(NamedTuple):
     domain: str
 
 
+class UnknownPlaceholder(ValueError):
+    """A template has something in braces that stands for nothing."""
+
+
 class Template:
-    """A text of the configuration with `{user}` and `{domain}` in it.
+    """A text of the configuration with `{user}`, `{domain}` and `{dc}` in it.
 
     Args:
         text: The text.
         unescape: Resolves the escapes in what is not a placeholder; a brace that was escaped begins none.
 
     Raises:
-        ValueError: Another placeholder is in it.
+        UnknownPlaceholder: Another placeholder is in it.
     """
 
     __slots__ = ("_format", "_names")
@@ -63,8 +67,8 @@ class Template:
         pieces = _PLACEHOLDER.split(text)
         self._names = pieces[1::2]
         for name in self._names:
-            if name not in ("user", "domain"):
-                raise ValueError(f"unknown placeholder {{{name}}}: there are {{user}} and {{domain}}")
+            if name not in ("user", "domain", "dc"):
+                raise UnknownPlaceholder(f"unknown placeholder {{{name}}}: there are {{user}}, {{domain}} and {{dc}}")
         literals = [unescape(piece).replace("%", "%%") for piece in pieces[::2]]
         self._format = literals[0] + "".join(
             f"%({name})s{literal}" for name, literal in zip(self._names, literals[1:], strict=True)
@@ -79,10 +83,18 @@ class Template:
         return not self._names
 
     def fill(self, user: User, escape: Callable[[str], str] = str) -> str:
-        """The text for a user, each value passed through `escape`."""
+        """The text for a user, each value but the DN `{dc}` passed through `escape`."""
         if self._format == "%(user)s":  # nearly always, and on the way of every login
             return escape(user.name)
-        return self._format % {"user": escape(user.name), "domain": escape(user.domain)}
+        values = {"user": escape(user.name), "domain": escape(user.domain)}
+        if "dc" in self._names:
+            values["dc"] = _domain_components(user.domain)
+        return self._format % values
+
+
+def _domain_components(domain: str) -> str:
+    """The DN of a domain, `dc=example,dc=com`. Source: RFC 2247."""
+    return ",".join(f"dc={escape_dn_value(label)}" for label in domain.split("."))
 
 
 def escape_dn_value(value: str) -> str:
@@ -109,7 +121,7 @@ class DnTemplate:
         )  # as many write it, and RFC 1779 did; ldap3's parser knows RFC 4514 only
         self._template = Template(text)
         try:
-            self._components = parse_dn(text) if text else []
+            self._components = parse_dn(text.replace("{dc}", "dc={domain}")) if text else []
         except LDAPExceptionError:
             raise ValueError("is not a DN") from None
 
@@ -287,7 +299,10 @@ def timed_filter(text: str, moment: float) -> FilterTemplate:
     """
     now = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(moment))
     filetime = str(int((moment + _SINCE_1601) * 10**7))
-    return FilterTemplate(text.replace("{now}", now).replace("{filetime}", filetime), needs_user=False)
+    try:
+        return FilterTemplate(text.replace("{now}", now).replace("{filetime}", filetime), needs_user=False)
+    except UnknownPlaceholder as error:
+        raise ValueError(f"{error}, {{now}} and {{filetime}}") from None
 
 
 def _value(tag: int, escaped: bytes) -> _Part:

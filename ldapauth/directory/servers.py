@@ -104,6 +104,11 @@ class Servers:
         self._next_try = now() + PROBE_LIMIT
         return sorted(listed, key=lambda server: self._states[server].try_again)
 
+    def is_up(self, server: Server) -> bool:
+        """Whether a server could be asked when it was tried last, or was never tried."""
+        state = self._states.get(server)
+        return state is None or not state.failures
+
     def failed(self, server: Server, why: str, took: float) -> None:
         """Notes that a server can't be asked, which took so many seconds, and leaves it alone for a while."""
         with self._lock:

@@ -54,6 +54,11 @@ class SrvList:
         """For a forked child, in which another thread may have held the lock."""
         self._lock = threading.Lock()
 
+    @property
+    def known(self) -> Sequence[Server]:
+        """The servers that DNS has listed last."""
+        return self._servers
+
     def __call__(self, deadline: Deadline) -> Sequence[Server]:
         """The servers, best first.
 

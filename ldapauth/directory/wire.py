@@ -33,7 +33,7 @@ _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
 _BIND_REQUEST, _BIND_RESPONSE, _UNBIND_REQUEST = 0x60, 0x61, 0x42
 _SEARCH_REQUEST, _SEARCH_ENTRY, _SEARCH_DONE, _SEARCH_REFERENCE = 0x63, 0x64, 0x65, 0x73
 _EXTENDED_RESPONSE, _INTERMEDIATE_RESPONSE = 0x78, 0x79
-_SIMPLE, _REFERRAL, _RESPONSE_NAME, _CONTROLS = 0x80, 0xA3, 0x8A, 0xA0
+_SIMPLE, _SASL, _REFERRAL, _CREDENTIALS, _RESPONSE_NAME, _CONTROLS = 0x80, 0xA3, 0xA3, 0x87, 0x8A, 0xA0
 
 _RESULTS = {_BIND_RESPONSE: "bind", _SEARCH_DONE: "search", _EXTENDED_RESPONSE: "extended"}
 
@@ -77,6 +77,7 @@ class Result:
         referrals: URLs, with code 10.
         name: The OID of an extended response, if it has one.
         controls: The value of each response control by its OID.
+        credentials: What the server says in a SASL bind.
     """
 
     message_id: int
@@ -87,6 +88,7 @@ class Result:
     referrals: tuple[str, ...] = ()
     name: str = ""
     controls: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    credentials: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +113,11 @@ def tlv(tag: int, content: bytes) -> bytes:
     return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big") + content
 
 
+def equality(attribute: str, value: bytes) -> bytes:
+    """The filter that an attribute has a value. Source: RFC 4511 4.5.1.7."""
+    return tlv(EQUALITY, tlv(_OCTETS, attribute.encode()) + tlv(_OCTETS, value))
+
+
 def _integer(value: int, tag: int = _INTEGER) -> bytes:
     """A non-negative INTEGER or ENUMERATED."""
     if value < 0x80:
@@ -121,6 +128,12 @@ def _integer(value: int, tag: int = _INTEGER) -> bytes:
 def bind_request(message_id: int, dn: bytes, password: bytes, controls: bytes = b"") -> bytes:
     """A simple bind of LDAP version 3, with encoded controls if there are any. Source: RFC 4511 4.2 and 4.1.11."""
     return _request(message_id, _BIND_REQUEST, _VERSION + tlv(_OCTETS, dn) + tlv(_SIMPLE, password), controls)
+
+
+def sasl_request(message_id: int, mechanism: str, credentials: bytes, controls: bytes = b"") -> bytes:
+    """A SASL bind, or one step of it. Source: RFC 4511 4.2."""
+    sasl = tlv(_SASL, tlv(_OCTETS, mechanism.encode()) + tlv(_OCTETS, credentials))
+    return _request(message_id, _BIND_REQUEST, _VERSION + tlv(_OCTETS, b"") + sasl, controls)
 
 
 def search_request(message_id: int, query: "Search", search_filter: bytes) -> bytes:
@@ -170,9 +183,10 @@ class Search:
         time_limit: Seconds that the server may take at most; 0 for no limit.
     """
 
-    __slots__ = ("attributes", "head", "size_limit")
+    __slots__ = ("attributes", "base", "head", "scope", "size_limit")
 
     def __init__(self, base: bytes, scope: str, attributes: tuple[str, ...], size_limit: int, time_limit: int) -> None:
+        self.base, self.scope = base, scope
         self.size_limit = size_limit
         never, types_only = _integer(0, _ENUMERATED), b"\x01\x01\x00"
         self.head = (
@@ -405,12 +419,14 @@ def _result(message_id: int, kind: str, data: bytes, span: tuple[int, int], cont
     matched, matched_end = _opened(data, code_end, stop, _OCTETS)
     message, message_end = _opened(data, matched_end, stop, _OCTETS)
     referrals: tuple[str, ...] = ()
-    name = ""
+    name, credentials = "", b""
     for tag, inner, end in elements(data, message_end, stop):
         if tag == _REFERRAL:
             referrals = tuple(_text(data, a, b) for _, a, b in elements(data, inner, end))
         elif tag == _RESPONSE_NAME and kind == "extended":
             name = _text(data, inner, end)
+        elif tag == _CREDENTIALS and kind == "bind":
+            credentials = data[inner:end]
     return Result(
         message_id,
         kind,
@@ -420,6 +436,7 @@ def _result(message_id: int, kind: str, data: bytes, span: tuple[int, int], cont
         referrals=referrals,
         name=name,
         controls=controls,
+        credentials=credentials,
     )
 
 

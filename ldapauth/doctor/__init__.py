@@ -13,7 +13,7 @@ from ldapauth.directory.pool import tls_context
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.provider import ANY_DOMAIN
 
-from . import configuration, network, people, rights, rootdse, service, tls
+from . import configuration, groups, network, people, rights, rootdse, service, tls
 from .finding import Finding, Line, NotAsked, not_asked, problem
 from .patient import Case, Patient
 
@@ -42,6 +42,7 @@ _FOR_SERVER: tuple[tuple[str, Callable[[Patient], Iterator[Finding]]], ...] = (
     ("search", people.search),
     ("read rights", people.sample),
     ("certificates", people.certificates),
+    ("groups", groups.required),
     ("write rights", rights.write),
 )
 

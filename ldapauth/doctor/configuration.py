@@ -93,9 +93,9 @@ def secrets(settings: Settings) -> Iterator[Finding]:
 
 def _names_files(settings: Settings) -> bool:
     """Whether there is a file that only one user may be able to read."""
-    names = [settings.http.credentials_file]
+    names = [settings.http.credentials_file, settings.metrics.credentials_file, settings.log.users_key_file]
     for domain in settings.domains.values():
-        names += [domain.bind_password_file, domain.client_cert, domain.client_key]
+        names += [domain.bind_password_file, domain.client_cert, domain.client_key, domain.keytab]
     return any(names)
 
 

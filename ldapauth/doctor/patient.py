@@ -10,9 +10,8 @@ import ssl
 
 from ldapauth.config import Domain, Secret, Server
 from ldapauth.deadline import Deadline, now
-from ldapauth.directory import wire
+from ldapauth.directory import service, wire
 from ldapauth.directory.connection import Connection
-from ldapauth.errors import DirectoryUnavailable
 
 from .finding import NotAsked
 from .server import ATTRIBUTES, RootDse, parsed
@@ -97,11 +96,8 @@ class Patient:
             raise NotAsked(self.out_of_reach or self.unbound)
         if self._connection is None or self._connection.closed:
             self._connection = Connection.open(self.server, self.settings, self.tls, self.limit())
-            if self.case.account and not self.unbound:
-                dn, password = self.case.account
-                result = self._connection.bind(dn, password.reveal(), self.limit())
-                if result.code != 0:
-                    raise DirectoryUnavailable(f"{self.server}: the service account could not bind again")
+            if service.is_configured(self.settings) and not self.unbound:
+                service.bind(self._connection, self.settings, self.limit())
         return self._connection
 
     def root_dse(self) -> RootDse:
@@ -160,8 +156,8 @@ class Patient:
 
 
 def equal(attribute: str, value: str) -> bytes:
-    """The filter that an attribute has a value. Source: RFC 4511 4.5.1.7."""
-    return wire.tlv(wire.EQUALITY, wire.tlv(0x04, attribute.encode()) + wire.tlv(0x04, value.encode()))
+    """The filter that an attribute has a value."""
+    return wire.equality(attribute, value.encode())
 
 
 def present(attribute: str) -> bytes:

@@ -10,16 +10,16 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from ldapauth.config import Domain
-from ldapauth.directory import CERTIFICATE, User, wire
-from ldapauth.directory.query import DnTemplate, FilterTemplate
+from ldapauth.config import Domain, Search
+from ldapauth.directory import CERTIFICATES, User, wire
+from ldapauth.directory.query import DnTemplate, FilterTemplate, Template
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.kinds import KINDS
 
-from .finding import Finding, NotAsked, not_asked, ok, problem, warning
+from .finding import Finding, Mark, NotAsked, not_asked, ok, problem, warning
 from .network import milliseconds
 from .patient import ANY_OBJECT, Patient, equal, present, said
-from .server import Vendor, first_of, values_of
+from .server import first_of, values_of
 
 # RFC 4511 appendix A.2
 _SUCCESS, _TIME_LIMIT, _SIZE_LIMIT, _ADMIN_LIMIT, _UNWILLING = 0, 3, 4, 11, 53
@@ -42,7 +42,7 @@ _INDEXED = 1  # searchFlags, [MS-ADTS] 2.2.10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _People:
-    """Where a domain's people are.
+    """A place where a domain's people are.
 
     Attributes:
         base: The DN below which they are.
@@ -77,28 +77,41 @@ def anybody(text: str, domain: str) -> str:
     A value has no parentheses of its own in it (RFC 4515 3: they are written as `\28` and `\29`).
     """
     text = re.sub(r"\(\s*([A-Za-z0-9.;-]+)[^()=]*=[^()]*\{user\}[^()]*\)", r"(\1=*)", text)
-    return text.replace("{domain}", "".join(f"\\{byte:02x}" for byte in domain.encode()))
+    for name in ("domain", "dc"):
+        value = Template(f"{{{name}}}").fill(User("", domain))
+        text = text.replace(f"{{{name}}}", "".join(f"\\{byte:02x}" for byte in value.encode()))
+    return text
 
 
-def _people(patient: Patient) -> _People:
+def _places(patient: Patient) -> list[_People]:
     """Where this domain's people are.
 
     Raises:
         NotAsked: That depends on a domain that was not named.
     """
-    settings, domain = patient.settings, patient.case.domain
-    user = nobody(domain)
-    template = DnTemplate(settings.base_dn or "") if settings.user_dn is None else DnTemplate(settings.user_dn)
-    if not domain and "domain" in template:
-        raise NotAsked("what is below the base DN: it depends on the domain, so name one: ldapauth doctor DOMAIN")
-    if settings.user_dn is not None:
-        naming = tuple(dict.fromkeys(name for name, _ in template.naming()))
-        return _People(parent(template.fill(user)), "one", naming, naming, f"({naming[0]}=*)", None)
-    text = settings.filter if settings.filter is not None else KINDS[patient.root_dse().kind].filter
+    settings = patient.settings
+    if settings.is_searched:
+        return [_place(patient, place) for place in settings.searches()]
+    template = DnTemplate(settings.user_dn or "")
+    _demand_domain(patient, template)
+    naming = tuple(dict.fromkeys(name for name, _ in template.naming()))
+    base = parent(template.fill(nobody(patient.case.domain)))
+    return [_People(base, "one", naming, naming, f"({naming[0]}=*)", None)]
+
+
+def _place(patient: Patient, place: Search) -> _People:
+    user, template = nobody(patient.case.domain), DnTemplate(place.base_dn)
+    _demand_domain(patient, template)
+    text = place.filter if place.filter is not None else KINDS[patient.root_dse().kind].filter
     search = FilterTemplate(text)
     naming = tuple(dict.fromkeys(name for name, _ in search.naming))
     everybody = anybody(text, user.domain)
-    return _People(template.fill(user), settings.scope, naming, tuple(search.attributes), everybody, search)
+    return _People(template.fill(user), place.scope, naming, tuple(search.attributes), everybody, search)
+
+
+def _demand_domain(patient: Patient, template: DnTemplate) -> None:
+    if not patient.case.domain and ("domain" in template or "dc" in template):
+        raise NotAsked("what is below the base DN: it depends on the domain, so name one: ldapauth doctor DOMAIN")
 
 
 def _reads_nothing(settings: Domain) -> bool:
@@ -113,14 +126,18 @@ def base(patient: Patient) -> Iterator[Finding]:
         raise NotAsked(patient.baseless)
     patient.connection()
     patient.baseless = "the base DN can't be read"
-    where = _people(patient)
-    if not where.base:
+    found = [finding for where in _places(patient) for finding in _base(patient, where)]
+    if all(finding.mark is Mark.OK for finding in found):
         patient.baseless = ""
+    yield from found
+
+
+def _base(patient: Patient, where: _People) -> Iterator[Finding]:
+    if not where.base:
         yield ok("the base DN is the root of the directory")
         return
     answer = patient.read(where.base, "1.1")
     if answer.result.code == _SUCCESS and answer.entries:
-        patient.baseless = ""
         yield ok(f"{where.base} is there")
     elif answer.result.code == _REFERRAL:
         yield problem(
@@ -128,7 +145,7 @@ def base(patient: Patient) -> Iterator[Finding]:
             f"name that server in servers, since referrals are not followed: {', '.join(answer.result.referrals)}",
         )
     else:
-        setting = "base_dn" if patient.settings.user_dn is None else "user_dn"
+        setting = "base_dn" if patient.settings.is_searched else "user_dn"
         hidden = "the service account may not see it" if patient.case.account else "nobody may see it without a bind_dn"
         yield problem(
             f"there is no {where.base}, or {hidden} ({said(answer.result)})",
@@ -149,10 +166,14 @@ def _there(patient: Patient, result: wire.Result) -> str:
 
 def search(patient: Patient) -> Iterator[Finding]:
     """How long a search by the filter takes, and whether an index is missing."""
-    if patient.settings.user_dn is not None:
+    if not patient.settings.is_searched:
         return
     patient.demand_base()
-    where = _people(patient)
+    for where in _places(patient):
+        yield from _search(patient, where)
+
+
+def _search(patient: Patient, where: _People) -> Iterator[Finding]:
     assert where.search is not None  # noqa: S101 - for the type checker: without user_dn there is a filter
     search_filter = where.search.encode(nobody(patient.case.domain))
     yield from _without_index(patient, where)
@@ -225,7 +246,7 @@ def _without_index(patient: Patient, where: _People) -> Iterator[Finding]:
         root = patient.root_dse()
     except NotAsked:
         return
-    if root.vendor is not Vendor.ACTIVE_DIRECTORY:
+    if root.kind != "active-directory":
         return
     for name in where.naming:
         answer = patient.search(patient.query(root.schema, "one", "searchFlags"), equal("lDAPDisplayName", name))
@@ -240,10 +261,14 @@ def _without_index(patient: Patient, where: _People) -> Iterator[Finding]:
 def sample(patient: Patient) -> Iterator[Finding]:
     """Whether the filter finds anybody, whether the names may be read, and how many entries the server gives."""
     patient.demand_base()
-    where = _people(patient)
+    for where in _places(patient):
+        yield from _sample(patient, where)
+
+
+def _sample(patient: Patient, where: _People) -> Iterator[Finding]:
     found, code = _anybody(patient, where)
     if found:
-        patient.sample = found[0]
+        patient.sample = patient.sample or found[0]
         yield from _limit(found, code)
         yield from _readable(where, found[0])
     elif code == _SUCCESS:
@@ -257,7 +282,7 @@ def sample(patient: Patient) -> Iterator[Finding]:
 def _anybody(patient: Patient, where: _People) -> tuple[list[wire.Entry], int]:
     """Two entries at most that the filter could find, with what is read of them; and the result code."""
     scope = {"base": "BASE", "one": "LEVEL", "sub": "SUBTREE"}[where.scope]
-    wanted = [*where.naming, "userPassword", CERTIFICATE]
+    wanted = [*where.naming, "userPassword", *CERTIFICATES]
     seconds = math.ceil(patient.settings.deadline)
 
     def ask(ldap: Any) -> Any:
@@ -326,8 +351,12 @@ def certificates(patient: Patient) -> Iterator[Finding]:
     if "get_certs" not in patient.settings.operations:
         return
     patient.demand_base()
-    where = _people(patient)
-    answer = patient.search(patient.query(where.base, where.scope, CERTIFICATE), present("userCertificate"))
+    for where in _places(patient):
+        yield from _certificates(patient, where)
+
+
+def _certificates(patient: Patient, where: _People) -> Iterator[Finding]:
+    answer = patient.search(patient.query(where.base, where.scope, *CERTIFICATES), present("userCertificate"))
     if not answer.entries:
         yield not_asked("whether userCertificate;binary may be read: no entry shows one")
     elif any(answer.entries[0].attributes.values()):

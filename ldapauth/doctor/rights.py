@@ -15,11 +15,12 @@ from typing import Any
 from ldapauth.config import Operation
 from ldapauth.directory import wire
 from ldapauth.directory.query import DnTemplate
+from ldapauth.kinds import KINDS, Name
 
 from .finding import Finding, NotAsked, not_asked, ok, problem
 from .patient import Patient
 from .people import nobody, parent
-from .server import Vendor, first_of, values_of
+from .server import first_of, values_of
 
 _WRITING: tuple[Operation, ...] = ("set_password", "register", "remove_user")
 
@@ -42,18 +43,21 @@ _SLAPACL = {"set_password": "userPassword/write", "register": "children/add", "r
 def write(patient: Patient) -> Iterator[Finding]:
     """Whether the service account may do what XMPP users may ask for."""
     asked = [operation for operation in _WRITING if operation in patient.settings.operations]
+    if "remove_user" in asked and patient.settings.remove == "disable":
+        asked.remove("remove_user")
+        yield not_asked("remove_user: whether the service account may switch accounts off")
     if not asked:
         return
     patient.demand_base()
     if patient.sample is None:
         raise NotAsked("whether the service account may write: no entry was found to ask about")
-    dn, vendor = patient.sample.dn, patient.root_dse().vendor
-    told = _WAYS[vendor](patient, dn) if vendor in _WAYS else {}
+    dn, kind = patient.sample.dn, patient.root_dse().kind
+    told = _WAYS[kind](patient, dn) if kind in _WAYS else {}
     for operation in asked:
-        needed, may = _NEEDED[operation], told.get(operation)
+        needed, may = _needed(operation, kind), told.get(operation)
         if may is None:
             text = f"whether the service account may {needed}: the server does not tell without doing it"
-            yield not_asked(f"{operation}: {text}", _by_hand(patient, operation, vendor, dn))
+            yield not_asked(f"{operation}: {text}", _by_hand(patient, operation, kind, dn))
         elif may:
             yield ok(f"{operation}: the service account may {needed}")
         else:
@@ -64,16 +68,23 @@ def write(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _by_hand(patient: Patient, operation: Operation, vendor: Vendor, dn: str) -> str:
+def _needed(operation: Operation, kind: Name) -> str:
+    """The right that an operation needs; in an Active Directory a reset is one of its own, apart from writing."""
+    if operation == "set_password" and kind == "active-directory":
+        return "reset a password"
+    return _NEEDED[operation]
+
+
+def _by_hand(patient: Patient, operation: Operation, kind: Name, dn: str) -> str:
     """How an administrator of the server finds out."""
     who = patient.settings.bind_dn
     if who is None:
         return "a service account (bind_dn) is needed to write"
     if operation == "register":
         dn = _new_parent(patient)
-    if vendor is Vendor.OPENLDAP:
+    if kind == "openldap":
         return f"on the server: {shlex.join(['slapacl', '-D', who, '-b', dn, _SLAPACL[operation]])}"
-    if vendor is Vendor.ACTIVE_DIRECTORY:
+    if kind == "active-directory":
         return f"on a domain controller: {shlex.join(['dsacls', dn])}"
     return "ask whoever looks after the directory"
 
@@ -81,11 +92,11 @@ def _by_hand(patient: Patient, operation: Operation, vendor: Vendor, dn: str) ->
 def _new_parent(patient: Patient) -> str:
     """The DN below which a new account is made."""
     settings = patient.settings
-    template = settings.register.dn or settings.user_dn
+    template = settings.register.dn or (None if settings.is_searched else settings.user_dn)
     user = nobody(patient.case.domain)
-    return (
-        DnTemplate(settings.base_dn or "").fill(user) if template is None else parent(DnTemplate(template).fill(user))
-    )
+    if template is None:
+        return DnTemplate(settings.searches()[0].base_dn).fill(user)
+    return parent(DnTemplate(template).fill(user))
 
 
 def _openldap(patient: Patient, dn: str) -> dict[Operation, bool]:
@@ -127,11 +138,13 @@ def _active_directory(patient: Patient, _: str) -> dict[Operation, bool]:
     if not answer.entries or "register" not in patient.settings.operations:
         return {}
     allowed = {name.lower() for name in values_of(answer.entries[0], "allowedChildClassesEffective")}
-    return {"register": bool(allowed & {name.lower() for name in patient.settings.register.object_classes})}
+    classes = patient.settings.register.object_classes or KINDS["active-directory"].object_classes
+    return {"register": bool(allowed & {name.lower() for name in classes})}
 
 
-_WAYS: dict[Vendor, Callable[[Patient, str], dict[Operation, bool]]] = {
-    Vendor.OPENLDAP: _openldap,
-    Vendor.DS389: _ds389,
-    Vendor.ACTIVE_DIRECTORY: _active_directory,
+_WAYS: dict[Name, Callable[[Patient, str], dict[Operation, bool]]] = {
+    "openldap": _openldap,
+    "389ds": _ds389,
+    "freeipa": _ds389,
+    "active-directory": _active_directory,
 }

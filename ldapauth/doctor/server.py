@@ -1,7 +1,6 @@
-"""A server's root DSE, parsed: who made it, what it offers, what time it is there. Source: RFC 4512 5.1."""
+"""A server's root DSE, parsed: what kind it is, what it offers, what time it is there. Source: RFC 4512 5.1."""
 
 import dataclasses
-import enum
 
 from ldapauth.directory import wire
 from ldapauth.kinds import ROOT_DSE, Name, recognised
@@ -17,31 +16,12 @@ ATTRIBUTES = (
 """What is asked for."""
 
 
-class Vendor(enum.Enum):
-    """Who made a server, as far as that makes a difference to what it can be asked."""
-
-    OPENLDAP = enum.auto()
-    DS389 = enum.auto()
-    ACTIVE_DIRECTORY = enum.auto()
-    OTHER = enum.auto()
-
-
-_VENDORS: dict[Name, Vendor] = {
-    "openldap": Vendor.OPENLDAP,
-    "389ds": Vendor.DS389,
-    "freeipa": Vendor.DS389,
-    "active-directory": Vendor.ACTIVE_DIRECTORY,
-    "other": Vendor.OTHER,
-}
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class RootDse:
     """What the root DSE says.
 
     Attributes:
         kind: What kind of directory it is.
-        vendor: Who made the server.
         name: Who made it, in its own words; empty if it does not say.
         offered: The OIDs of the extended operations, controls and capabilities that it offers.
         contexts: The DNs below which it has entries.
@@ -50,7 +30,6 @@ class RootDse:
     """
 
     kind: Name
-    vendor: Vendor
     name: str
     offered: frozenset[str]
     contexts: tuple[str, ...]
@@ -63,11 +42,9 @@ def parsed(entry: wire.Entry) -> RootDse:
     lists = ("supportedExtension", "supportedControl", "supportedCapabilities")
     offered = frozenset(value for name in lists for value in values_of(entry, name))
     name = " ".join(filter(None, (first_of(entry, "vendorName"), first_of(entry, "vendorVersion"))))
-    kind = recognised(entry.attributes)
     contexts = tuple(values_of(entry, "namingContexts"))
     return RootDse(
-        kind,
-        _VENDORS[kind],
+        recognised(entry.attributes),
         name,
         offered,
         contexts,

@@ -5,7 +5,6 @@ Owns the order of the start: the descriptors first, then everything else, import
 
 import os
 import sys
-import traceback
 import warnings
 
 from . import terminal
@@ -45,6 +44,8 @@ def serve(protocol: str, config_path: str | None) -> None:
 
         stdio.run(protocol, config_path, on_terminal=on_terminal)
     except BaseException:  # noqa: BLE001 - a broken installation, say
+        import traceback  # noqa: PLC0415 - slow to load: see `terminal`
+
         traceback.print_exc()
     finally:
         os._exit(0)

@@ -1,7 +1,8 @@
 """The HTTP methods of Prosody's mod_auth_http, MongooseIM and ejabberd-contrib's ejabberd_auth_http, as a Flask app.
 
 Owns requests, credentials and status codes; the facts about the clients are in docs/clients.md. Passwords come in URLs,
-so the logs of whatever serves the app are stripped of queries here. Knows nothing of LDAP.
+so the logs of whatever serves the app are stripped of queries here. What monitors ask is here as well: `/healthz`,
+`/readyz` and `/metrics`. Knows nothing of LDAP.
 """
 
 import base64
@@ -9,14 +10,17 @@ import binascii
 import hmac
 import logging
 import os
+import re
+import secrets
 import urllib.parse
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ldapauth import config, log
-from ldapauth.config import Http, Settings
+from ldapauth.config import Metrics, Secret, Settings
 from ldapauth.deadline import Deadline
 from ldapauth.errors import (
     ChangeRefused,
@@ -32,6 +36,9 @@ from ldapauth.verdict import Verdict
 
 from .redact import strip_queries
 
+if TYPE_CHECKING:
+    from ldapauth.metrics import Meter
+
 _log = logging.getLogger(__name__)
 
 MAX_BODY = 65536
@@ -39,6 +46,14 @@ MAX_BODY = 65536
 
 _MAX_PARAMETERS = 16
 _RETRY_AFTER = "5"  # seconds
+
+_HEALTH = ("healthz", "readyz")
+_PATIENCE = 0.9
+"""Seconds for a first word on a directory: Kubernetes gives up after one."""
+
+_NOT_KEPT = {"Cache-Control": "no-store"}
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/-]{1,64}")
 
 _BOOT_ERROR = 3
 """The exit status at which gunicorn gives up; after another it would start workers again and again."""
@@ -81,21 +96,40 @@ def build(settings: Settings) -> Flask:
     strip_queries()
     app = Flask("ldapauth", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # a body without a length is cut there, so one more shows it
-    app.register_blueprint(_blueprint(Provider(settings), http))
+    provider = Provider(settings, "http")
+    app.register_blueprint(_blueprint(provider, settings, _meter(provider, settings.metrics)))
     return app
 
 
-def _blueprint(provider: Provider, http: Http) -> Blueprint:
-    """All methods behind one function, before Flask's routing: nothing answers without credentials, errors included."""
+def _meter(provider: Provider, settings: Metrics) -> "Meter | None":
+    """What counts, if anybody may see it."""
+    if settings.credentials is None:
+        return None
+    from ldapauth.metrics import Meter  # noqa: PLC0415 - 75 ms, and a package, for what is off by default
+
+    meter = Meter()
+    meter.watch(provider)
+    return meter
+
+
+def _blueprint(provider: Provider, settings: Settings, meter: "Meter | None") -> Blueprint:
+    """All behind one function, before Flask's routing: but for health, nothing answers without credentials."""
     methods = Blueprint("methods", __name__)
+    http = settings.http
 
     @methods.before_app_request
     def answer() -> Response:
         deadline = Deadline.after(http.deadline)
         method = request.path.lstrip("/")
-        if not _may_ask(http):
-            log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "")
+        if method in _HEALTH:
+            return _health(provider, method)
+        log.asked.id = _request_id()
+        shown = meter if method == "metrics" else None
+        if not _may_ask(settings.metrics.credentials if shown else http.credentials):
+            log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "", id=log.asked.id)
             return _response("credentials are needed", 401, {"WWW-Authenticate": 'Basic realm="ldapauth"'})
+        if shown:
+            return Response(shown.text(), headers=_NOT_KEPT, content_type=shown.content_type)
         if method not in _METHODS:
             return _response("not supported", 501)
         verb, ask = _METHODS[method]
@@ -138,26 +172,42 @@ def _bug(error: Exception) -> Response:
 
 def _response(body: str, status: int | None, headers: Mapping[str, str] | None = None) -> Response:
     """An answer, whole and of known length: MongooseIM reads no chunked body."""
-    answer = Response(body, status, headers, content_type="text/plain; charset=utf-8")
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    return Response(body, status, {**(headers or {}), **_NOT_KEPT}, content_type="text/plain; charset=utf-8")
 
 
-def _may_ask(http: Http) -> bool:
+def _health(provider: Provider, method: str) -> Response:
+    """Whether this process answers (`healthz`), or also the directories behind it (`readyz`), without a word of detail.
+
+    The first must not depend on a directory: a process that is started again because of one helps nobody.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return _response("another verb is needed", 405, {"Allow": "GET, HEAD"})
+    if method == "healthz" or provider.is_ready(request.args.get("server"), Deadline.after(_PATIENCE)):
+        return _response("ok", 200)
+    return _response("not ready", 503)
+
+
+def _request_id() -> str:
+    """What whoever stands in front of us calls the request, if it can be a name; else a name of ours."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _may_ask(credentials: tuple[Secret, ...] | None) -> bool:
     """Whether the request has the right credentials, or none are needed.
 
     Each is compared, whichever is right, so that the time that it takes does not tell them apart.
 
     Source: RFC 7617. ejabberd-contrib sends `Basic ` with nothing behind it when it has none.
     """
-    if http.credentials is None:
+    if credentials is None:
         return True
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     try:
         given = base64.b64decode(token.strip(), validate=True)
     except (binascii.Error, ValueError):
         return False
-    right = [hmac.compare_digest(given, secret.reveal().encode()) for secret in http.credentials]
+    right = [hmac.compare_digest(given, secret.reveal().encode()) for secret in credentials]
     return scheme.lower() == "basic" and any(right)
 
 

@@ -1,24 +1,28 @@
 """Serving questions on standard input and output: which are answered, when an answer may leave, and how it ends.
 
 Owns the loop and the gate. An answer leaves only before its deadline, and on a terminal only if no newer question has
-come; otherwise the process ends without answering, because a late answer would be taken for the answer to the next
-question. Knows no protocol's bytes and nothing of LDAP.
+come and whoever asked still waits; otherwise the process ends without answering, because a late answer would be taken
+for the answer to the next question. Knows no protocol's bytes and nothing of LDAP.
 """
 
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ldapauth import config, log
-from ldapauth.config import Settings
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import ConfigurationError, DirectoryUnavailable
 from ldapauth.provider import Provider
 
 from . import command, ejabberd, line, terminal
+from .asker import Asker
+
+if TYPE_CHECKING:
+    from ldapauth.metrics import Meter
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +39,10 @@ what follows a line break must not be taken for a question of its own."""
 _SHORTEST_LIFE = 1.5
 """Seconds that a helper of ejabberd's lives at least: one that ends at once is not started again until ejabberd is, so
 a mistake in the configuration would outlive its correction."""
+
+
+_LAST_WORDS = 1.0
+"""Seconds that an ending process gives its log to take the reason."""
 
 
 class Codec(Protocol):
@@ -62,6 +70,9 @@ _CODECS: dict[str, Callable[[], Codec]] = {"generic": line.Codec, "ejabberd": ej
 _PROSODY = "needs external_auth_blocking = true, Prosody's default; for the other mode use mod_auth_http"
 
 
+_PID = os.getpid()  # several helpers may have one log
+
+
 class _Leave(Exception):
     """The process is to end; the text says why."""
 
@@ -70,35 +81,85 @@ def run(protocol: str, config_path: str | None, *, on_terminal: bool) -> None:
     """Serves until there is a reason to leave, which is logged."""
     started = now()
     try:
-        settings = _start(config_path, on_terminal=on_terminal)
-        limit: float = getattr(settings, protocol).deadline
-        _Server(_CODECS[protocol](), Provider(settings), limit, on_terminal=on_terminal).serve()
+        log.configure(config.Log(), stderr=not on_terminal)
+        source = _Source(protocol, config_path, on_terminal=on_terminal)
+        _Server(_CODECS[protocol](), source, on_terminal=on_terminal).serve()
     except _Leave as leaving:
         log.event(_log, logging.INFO, "leaving", reason=str(leaving))
     except ConfigurationError as error:
-        for problem in error.problems:
-            log.event(_log, logging.ERROR, "configuration", problem=problem)
+        _tell(error)
         if protocol == "ejabberd":
             time.sleep(max(0.0, started + _SHORTEST_LIFE - now()))
     except Exception as error:  # noqa: BLE001 - the exit status stays 0, and the log says what happened
         log.bug(_log, error)
 
 
-def _start(config_path: str | None, *, on_terminal: bool) -> Settings:
-    """The configuration, with the log where it says."""
-    log.configure(config.Log(), stderr=not on_terminal)
-    settings = config.load(config_path, http=False)
-    place = log.configure(settings.log, stderr=not on_terminal)
-    log.event(_log, logging.INFO, "start", pid=str(os.getpid()), log=place)
-    for warning in settings.warnings:
-        log.event(_log, logging.WARNING, "configuration", problem=warning)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: _end(signal.Signals(number).name))
-    return settings
+def _tell(error: ConfigurationError) -> None:
+    for problem in error.problems:
+        log.event(_log, logging.ERROR, "configuration", problem=problem)
+
+
+class _Source:
+    """Where the provider comes from: the configuration, read at the start, and again when somebody wants it to be.
+
+    On a terminal SIGHUP says that the other end has gone, and ends the process; on a pipe it says to read again.
+
+    Args:
+        protocol: The protocol, as the configuration calls it.
+        path: See `config.locate`.
+        on_terminal: Whether it is a terminal that questions come from.
+
+    Attributes:
+        stale: Whether the configuration is to be read again.
+    """
+
+    def __init__(self, protocol: str, path: str | None, *, on_terminal: bool) -> None:
+        self.stale = False
+        self._protocol = protocol
+        self._path = path
+        self._on_terminal = on_terminal
+        self._again = False
+        self._meter: Meter | None = None
+        for number in (signal.SIGTERM, signal.SIGHUP) if on_terminal else (signal.SIGTERM,):
+            signal.signal(number, lambda number, _: _end(signal.Signals(number).name))
+        if not on_terminal:
+            signal.signal(signal.SIGHUP, lambda *_: setattr(self, "stale", True))
+
+    def read(self) -> tuple[Provider, float]:
+        """A provider as the configuration says, and the seconds for an answer; the log goes where it says from now on.
+
+        Raises:
+            ConfigurationError: It can't be used, and nothing has changed.
+        """
+        self.stale = False
+        settings = config.load(self._path, http=False)
+        provider = Provider(settings, self._protocol)
+        place = log.configure(settings.log, stderr=not self._on_terminal)
+        if self._again:
+            log.event(_log, logging.INFO, "reread", pid=str(os.getpid()), log=place)
+        else:
+            log.event(_log, logging.INFO, "start", pid=str(os.getpid()), log=place)
+        self._again = True
+        for warning in settings.warnings:
+            log.event(_log, logging.WARNING, "configuration", problem=warning)
+        self._count(provider, settings.metrics.textfile)
+        limit: float = getattr(settings, self._protocol).deadline
+        return provider, limit
+
+    def _count(self, provider: Provider, textfile: str | None) -> None:
+        """Has what the provider answers counted, where there is a file for it; which one is decided at the start."""
+        if textfile is not None and self._meter is None:
+            from ldapauth import metrics  # noqa: PLC0415 - 75 ms, and a package, for what is off by default
+
+            self._meter = metrics.Meter()
+            metrics.write_now_and_then(self._meter, textfile)
+        if self._meter is not None:
+            self._meter.watch(provider)
 
 
 def _end(reason: str) -> NoReturn:
-    """Ends at once, whatever is under way: an answer owed is better never than late."""
+    """Ends at once, whatever is under way: an answer owed is better never than late. Nor is a log waited for."""
+    threading.Timer(_LAST_WORDS, os._exit, (0,)).start()
     log.event(_log, logging.INFO, "leaving", reason=reason)
     log.held.release()
     os._exit(0)
@@ -109,17 +170,18 @@ class _Server:
 
     Args:
         codec: The protocol's framing.
-        provider: Who answers.
-        limit: Seconds from a question's arrival to the last moment at which its answer may leave.
+        source: Who answers, and for how long, as the configuration says.
         on_terminal: Whether the rules for Prosody's terminal hold.
     """
 
-    def __init__(self, codec: Codec, provider: Provider, limit: float, *, on_terminal: bool) -> None:
+    def __init__(self, codec: Codec, source: _Source, *, on_terminal: bool) -> None:
         self._codec = codec
-        self._provider = provider
-        self._limit = limit
+        self._source = source
+        self._provider, self._limit = source.read()
         self._on_terminal = on_terminal
         self._empty_since = now()
+        self._asked = 0
+        self._asker = Asker()
 
     def serve(self) -> NoReturn:
         """Answers until there is a reason to leave."""
@@ -132,9 +194,11 @@ class _Server:
         terminal.when_nobody_reads(lambda: _end("nobody reads the answers"))
         while True:
             self._await_input()
+            if self._source.stale:
+                self._reread()
             self._codec.feed(self._read())
             while (frame := self._codec.next_frame()) is not None:
-                if self._on_terminal and (self._codec.rest() or terminal.more_waits(_SETTLE)):
+                if self._on_terminal and self._is_burst():
                     self._refuse_burst()
                 else:
                     self._ask(frame)
@@ -154,9 +218,22 @@ class _Server:
                 self._empty_since = moment
             terminal.more_waits(_TICK)
         while not terminal.more_waits(_TICK):
-            pass
+            if self._source.stale:
+                self._reread()
+
+    def _reread(self) -> None:
+        """Goes on as the configuration says by now: between two questions, so that none is lost."""
+        replaced = self._provider
+        try:
+            self._provider, self._limit = self._source.read()
+        except ConfigurationError as error:  # the old one serves on
+            _tell(error)
+        else:
+            replaced.close()
 
     def _read(self) -> bytes:
+        if self._on_terminal:
+            self._asker.has_asked()
         try:
             data = os.read(terminal.STDIN, _READ)
         except OSError as error:  # EIO: the other end of the terminal is closed
@@ -178,6 +255,8 @@ class _Server:
         if isinstance(parsed, command.Malformed):
             self._refuse(parsed.why, deadline)
             return
+        self._asked += 1
+        log.asked.id = f"{_PID}-{self._asked}"
         with log.held:
             try:
                 accepted = command.answer(parsed, self._provider, deadline)
@@ -191,6 +270,13 @@ class _Server:
     def _refuse(self, why: str, deadline: Deadline) -> None:
         log.event(_log, logging.WARNING, "malformed", reason=why)
         self._write(deadline, accepted=False)
+
+    def _is_burst(self) -> bool:
+        """Whether something follows the line that was read, at once or a moment later."""
+        self._asker.may_sleep()
+        more = bool(self._codec.rest()) or terminal.more_waits(_SETTLE)
+        self._asker.may_sleep()
+        return more
 
     def _refuse_burst(self) -> None:
         """Refuses, with one answer, everything that has come at once on a terminal.
@@ -218,7 +304,11 @@ class _Server:
             self._empty_since = moment
         if deadline.expired:
             raise _Leave("the answer would be late")
+        if self._on_terminal and not self._asker.waits:
+            raise _Leave(f"whoever asked has not waited ({_PROSODY})")
         try:
             os.write(terminal.STDOUT, self._codec.encode(accepted=accepted))
         except OSError as error:
             raise _Leave(f"end of output ({error.strerror})") from None
+        if self._on_terminal:
+            self._asker.was_answered()

@@ -1,7 +1,8 @@
 """What a helper does about its descriptors before anything else, because Prosody runs it on a pseudo-terminal.
 
 Owns descriptors 0 to 2 and the terminal's mode. Imports nothing but the standard library's smallest: until `isolate`
-has run, whatever is printed is read as an answer. The facts are in docs/clients.md, "Prosody's terminal".
+has run, whatever is printed is read as an answer, and a signal ends the process with another status than 0. The facts
+are in docs/clients.md, "Prosody's terminal".
 """
 
 import contextlib
@@ -9,13 +10,12 @@ import os
 import select
 import signal
 import termios
-import threading
 import tty
 from collections.abc import Callable
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+_ENDING = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}
 _KEYBOARD = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -34,7 +34,9 @@ def isolate() -> bool:
             os.open(os.devnull, os.O_RDWR)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     on_terminal = os.isatty(STDIN)
-    for number in _ENDING:
+    if not on_terminal:  # there it means that the configuration is to be read again, and it has not been read yet
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in _ENDING if on_terminal else _ENDING - {signal.SIGHUP}:
         signal.signal(number, lambda *_: os._exit(0))
     for number in _KEYBOARD if on_terminal else ():
         signal.signal(number, signal.SIG_IGN)
@@ -69,6 +71,7 @@ def when_nobody_reads(act: Callable[[], object]) -> None:
     An XMPP server that gives up a helper closes its end, and so does one that ends. The helper may be waiting for the
     directory just then, and would be one more of those that pile up behind a restarted server.
     """
+    import threading  # noqa: PLC0415 - until `isolate` has run a signal kills, so what is not needed by then is put off
 
     def watch() -> None:
         output = select.poll()

@@ -232,7 +232,7 @@ def test_added_account_logs_in_until_it_is_deleted(make: Make, name: str, way: s
         directory.add(user(name), "second", soon())
     dn = directory.find(user(name), soon())
     assert isinstance(dn, str)
-    directory.delete(dn, soon())
+    directory.remove(dn, soon())
     assert directory.find(user(name), soon()) is Reason.NO_SUCH_USER
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ldap3 import ANONYMOUS, SIMPLE
+from ldap3 import ANONYMOUS, SASL, SIMPLE
 from ldap3.operation.bind import bind_operation
 from ldap3.operation.search import search_operation
 from ldap3.protocol import rfc4511
@@ -155,6 +155,15 @@ def test_binds_are_encoded_as_by_ldap3(dn: str, password: bytes) -> None:
 def test_any_bind_is_encoded_as_by_ldap3(message_id: int, dn: str, password: bytes) -> None:
     """Any DN, password and message id make the bytes that ldap3 would send."""
     assert wire.bind_request(message_id, dn.encode(), password) == ldap3_bind(message_id, dn, password)
+
+
+@UNTIMED
+@given(message_ids, st.sampled_from(["EXTERNAL", "GSSAPI"]), st.binary(max_size=300))
+def test_any_step_of_a_sasl_bind_is_encoded_as_by_ldap3(message_id: int, mechanism: str, credentials: bytes) -> None:
+    """Any mechanism and credentials make the bytes that ldap3 would send."""
+    theirs = bind_operation(3, SASL, "", None, mechanism, credentials)
+    expected = ldap3_message(message_id, "bindRequest", theirs)
+    assert wire.sasl_request(message_id, mechanism, credentials) == expected
 
 
 FILTERS = [
@@ -414,6 +423,7 @@ def expected(data: bytes) -> wire.Message:
             text_of(control["controlType"]): bytes(optional(control["controlValue"]) or b"")
             for control in optional(message["controls"]) or ()
         },
+        bytes(optional(operation["serverSaslCreds"]) or b"") if kind == "bindResponse" else b"",
     )
 
 

@@ -12,7 +12,8 @@ from ldapauth.directory import wire
 from ldapauth.directory.connection import Connection
 from ldapauth.doctor.finding import Line, Mark
 from ldapauth.doctor.patient import Patient
-from ldapauth.doctor.server import Vendor, parsed
+from ldapauth.doctor.server import parsed
+from ldapauth.kinds import Name
 from tests import configuration
 from tests.doctor import examined, findings, only, problems, skipped
 from tests.servers.slapd import Slapd
@@ -108,7 +109,7 @@ def test_a_password_in_clear_is_a_warning(slapd: Slapd, tmp_path: Path) -> None:
 
 ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"
 
-ROOT_DSES = {
+ROOT_DSES: dict[str, tuple[dict[str, str], Name, str]] = {
     "Samba 4.17": (
         {
             "vendorName": "Samba Team (https://www.samba.org)",
@@ -116,25 +117,25 @@ ROOT_DSES = {
             "supportedCapabilities": ACTIVE_DIRECTORY,
             "currentTime": "20261126222308.0Z",
         },
-        Vendor.ACTIVE_DIRECTORY,
+        "active-directory",
         "Samba Team (https://www.samba.org) 4.17.12-Debian",
     ),
     "389 Directory Server 2.3": (
         {"vendorname": "389 Project", "VENDORVERSION": "389-Directory/2.3.1 B2025.016.1616"},
-        Vendor.DS389,
+        "389ds",
         "389 Project 389-Directory/2.3.1 B2025.016.1616",
     ),
-    "OpenLDAP 2.5": ({"objectClass": "OpenLDAProotDSE"}, Vendor.OPENLDAP, ""),
-    "another": ({"vendorName": "Novell, Inc."}, Vendor.OTHER, "Novell, Inc."),
-    "one that says nothing": ({}, Vendor.OTHER, ""),
+    "OpenLDAP 2.5": ({"objectClass": "OpenLDAProotDSE"}, "openldap", ""),
+    "another": ({"vendorName": "Novell, Inc."}, "other", "Novell, Inc."),
+    "one that says nothing": ({}, "other", ""),
 }
 
 
-@pytest.mark.parametrize(("attributes", "vendor", "name"), ROOT_DSES.values(), ids=ROOT_DSES)
-def test_servers_are_recognised(attributes: dict[str, str], vendor: Vendor, name: str) -> None:
+@pytest.mark.parametrize(("attributes", "kind", "name"), ROOT_DSES.values(), ids=ROOT_DSES)
+def test_servers_are_recognised(attributes: dict[str, str], kind: Name, name: str) -> None:
     """A server is recognised by its root DSE, whatever the case of the attributes' names."""
     root = parsed(wire.Entry(1, "", {key: [value.encode()] for key, value in attributes.items()}))
-    assert (root.vendor, root.name) == (vendor, name)
+    assert (root.kind, root.name) == (kind, name)
 
 
 @pytest.mark.parametrize("shown", [attributes for attributes, *_ in ROOT_DSES.values()], ids=ROOT_DSES)
@@ -190,24 +191,28 @@ def test_a_server_without_a_root_dse(slapd: Slapd, tmp_path: Path, mocker: Mocke
     assert only(lines, "search").mark is Mark.OK
 
 
-def test_an_active_directory_takes_no_new_passwords(slapd: Slapd, tmp_path: Path, mocker: MockerFixture) -> None:
-    """What would refuse a change of password is a problem before the first user tries."""
-    show_as_root_dse(mocker, ("supportedCapabilities", ACTIVE_DIRECTORY))
-    assert only(ask(tmp_path, slapd), "password change").mark is Mark.PROBLEM
-
-
-def test_a_389_directory_server_wants_tls_for_new_passwords(
+def test_an_active_directory_takes_new_passwords_over_tls_only(
     slapd: Slapd, tmp_path: Path, mocker: MockerFixture
 ) -> None:
-    """389 Directory Server refuses RFC 3062 in clear (result 13), which is a problem; it hashes what modify brings."""
-    show_as_root_dse(mocker, ("vendorName", "389 Project"), ("supportedExtension", "1.3.6.1.4.1.4203.1.11.1"))
-    in_clear = only(ask(tmp_path, slapd), "password change")
+    """What would refuse a change of password is a problem before the first user tries."""
+    show_as_root_dse(mocker, ("supportedCapabilities", ACTIVE_DIRECTORY))
+    found = only(ask(tmp_path, slapd, servers=[f"ldap://localhost:{slapd.port}"]), "password change")
+    assert (found.mark, "over TLS only" in found.text) == (Mark.PROBLEM, True)
+
+
+def test_a_freeipa_wants_tls_for_new_passwords(slapd: Slapd, tmp_path: Path, mocker: MockerFixture) -> None:
+    """FreeIPA, a 389 Directory Server whose way is RFC 3062, refuses that in clear, which is a problem."""
+    offer = ("supportedExtension", "1.3.6.1.4.1.4203.1.11.1")
+    show_as_root_dse(mocker, ("vendorName", "389 Project"), ("ipaDomainLevel", "1"), offer)
+    servers = [f"ldap://localhost:{slapd.port}"]
+    in_clear = only(ask(tmp_path, slapd, servers=servers), "password change")
     assert (in_clear.mark, "over TLS only" in in_clear.text) == (Mark.PROBLEM, True)
-    assert only(ask(tmp_path, slapd, password_change="modify"), "password change").mark is Mark.OK
+    by_modify = ask(tmp_path, slapd, servers=servers, password_change="modify")
+    assert only(by_modify, "password change").mark is Mark.OK
 
 
 def test_rfc_3062_must_be_offered(slapd: Slapd, tmp_path: Path, mocker: MockerFixture) -> None:
-    """A configuration that demands RFC 3062 of a server without it is a problem."""
-    show_as_root_dse(mocker, ("objectClass", "OpenLDAProotDSE"))
+    """A configuration that demands RFC 3062 of a server without it is a problem; where it says auto, modify is used."""
+    show_as_root_dse(mocker, ("vendorName", "Example"))
     assert only(ask(tmp_path, slapd, password_change="extended"), "password change").mark is Mark.PROBLEM
     assert "ppolicy_hash_cleartext" in only(ask(tmp_path, slapd), "password change").remedy

@@ -82,6 +82,11 @@ def configure(
     return configuration.write(directory, table, generic=limit, ejabberd=limit, log={"target": target})
 
 
+def patched(statements: str) -> list[str]:
+    """A command that runs the generic program after some statements, which break it or make a race repeatable."""
+    return [sys.executable, "-c", f"{statements}\nfrom ldapauth.frontends import helper\nhelper.generic()"]
+
+
 def is_log(text: str) -> bool:
     """Whether a text is whole lines of the log and nothing else."""
     return all(_LOG_LINE.fullmatch(line) for line in text.removesuffix("\n").split("\n")) if text else True
@@ -117,8 +122,9 @@ class Helper:
             data = data[self._writes.write(data) :]
 
     def ask(self, command: str | bytes) -> bool:
-        """Asks one question and returns the answer."""
-        return self.ask_all([command]) == [True]
+        """Asks one question and returns the answer, without which it is an error."""
+        (answer,) = self.ask_all([command])
+        return answer
 
     def ask_all(self, commands: Sequence[str | bytes]) -> list[bool]:
         """Sends questions at once and returns their answers."""
@@ -241,9 +247,11 @@ class TerminalHelper(Helper):
         config: The configuration file.
         log: The file its log goes to.
         wire: The protocol.
+        command: The command, if not the installed program alone.
         echo: Whether echo is still on at the start, as it sometimes is with lpty.
         typed: What is typed before the program starts.
         controlling: Whether the terminal is that of its session, so that closing it sends a signal.
+        keep_slave: Whether the test keeps its side too, for `has_read_all`; then the end of its output is not seen.
         environment: More environment variables.
         pass_fds: More descriptors that it inherits.
     """
@@ -254,9 +262,11 @@ class TerminalHelper(Helper):
         log: Path,
         *,
         wire: Wire = GENERIC,
+        command: Sequence[str] = (),
         echo: bool = False,
         typed: bytes = b"",
         controlling: bool = True,
+        keep_slave: bool = False,
         environment: Mapping[str, str] | None = None,
         pass_fds: Iterable[int] = (),
     ) -> None:
@@ -266,15 +276,27 @@ class TerminalHelper(Helper):
         os.write(master, typed)
         process = subprocess.Popen(
             # The process id stays that of the program: setsid forks only where it leads a group already.
-            ["setsid", *(["--ctty"] if controlling else []), wire.program],
+            ["setsid", *(["--ctty"] if controlling else []), *(command or [wire.program])],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=_environment(config, environment),
             pass_fds=(master, *pass_fds),
         )
-        os.close(slave)
+        self._slave = io.FileIO(slave, "r")
+        if not keep_slave:
+            self._slave.close()
         super().__init__(wire, process, reads=io.FileIO(master, "r"), writes=io.FileIO(os.dup(master), "w"))
+
+    def hang_up(self) -> None:
+        """Closes whatever of the terminal is open here."""
+        self._slave.close()
+        super().hang_up()
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether it has read everything that was typed; with `keep_slave`."""
+        return not select.select([self._slave], [], [], 0)[0]
 
     @property
     def log(self) -> str:
@@ -369,6 +391,7 @@ class Relay:
 def hanging(slapd: Slapd) -> Iterator[None]:
     """Has a server accept connections and never answer."""
     os.kill(slapd.pid, signal.SIGSTOP)
+    assert wait_until(lambda: _is_stopped(slapd.pid), PATIENCE)
     try:
         yield
     finally:
@@ -383,6 +406,12 @@ def stopped(slapd: Slapd) -> Iterator[None]:
         yield
     finally:
         slapd.start()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether each thread of a process has come to a stop, which takes a moment after the signal."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 def _environment(config: Path | None, more: Mapping[str, str] | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from flask import Flask
 from pytest_mock import MockerFixture
 from werkzeug.test import TestResponse
 
-from ldapauth import config, errors
+from ldapauth import config, errors, log
 from ldapauth.frontends import http
 from ldapauth.provider import Provider
 from tests import configuration
@@ -518,7 +519,8 @@ def test_strangers_are_logged(ask: Asker, caplog: pytest.LogCaptureFixture) -> N
     """Wrong credentials leave a line with the client's address, and without what was sent."""
     with caplog.at_level(logging.INFO):
         ask("/check_password", RIGHT, headers={"Authorization": basic("prosody:wrong")}, REMOTE_ADDR="192.0.2.1")
-    assert caplog.messages == ["event=unauthorized client=192.0.2.1"]
+    (line,) = caplog.messages
+    assert re.fullmatch(r"event=unauthorized client=192\.0\.2\.1 id=[0-9a-f]{16}", line)
 
 
 @pytest.mark.usefixtures("logging_as_before")
@@ -589,3 +591,34 @@ class TestCreateApp:
 def test_all_exceptions_are_listed() -> None:
     """The table of this file has every exception that a question can end with."""
     assert set(STATUSES) == set(exceptions())
+
+
+REQUEST_IDS = ["7b1a", "req:1/2_3.4-5+6", "x" * 64]
+NO_REQUEST_IDS = ["", "a=b", "a b", "x" * 65, "a\x1b[2Jb", 'a" verdict=accepted', "\u00e9"]
+
+
+class TestRequestId:
+    """What the log calls a request."""
+
+    @pytest.mark.parametrize("given", REQUEST_IDS)
+    def test_given(self, configured: Callable[..., Path], tmp_path: Path, given: str) -> None:
+        """What a reverse proxy calls the request is in the lines of the question, and of a request that is refused."""
+        assert logged_ids(configured, tmp_path, given) == [given, given]
+
+    @pytest.mark.parametrize("given", NO_REQUEST_IDS)
+    def test_made_up(self, configured: Callable[..., Path], tmp_path: Path, given: str) -> None:
+        """What can't be a name, or is none, is replaced by one of ours, another one each time."""
+        first, second = logged_ids(configured, tmp_path, given)
+        assert first != second
+        assert re.fullmatch(r"[0-9a-f]{16}", first)
+
+
+def logged_ids(configured: Callable[..., Path], directory: Path, given: str) -> list[str]:
+    """What the log calls a question and a request without credentials that are sent with this name."""
+    target = directory / "ids.log"
+    client = http.build(config.load(str(configured({"credentials": configuration.CREDENTIALS})))).test_client()
+    log.configure(config.Log(target=str(target)))
+    for credentials in (configuration.CREDENTIALS, "wrong:x"):
+        headers = {"X-Request-Id": given, "Authorization": basic(credentials)}
+        client.get("/user_exists?user=juliet&server=example.com", headers=headers)
+    return re.findall(r" id=(\S+)$", target.read_text(), re.MULTILINE)

@@ -1,7 +1,8 @@
 """No answer is ever taken for another question's: `python -m tests.frontends.test_prosody_model --questions 3000`.
 
 Prosody has no other way to tell whose answer it reads than that it asked last. Here a model of it asks, waits, and goes
-on, while the directory is slow at random, and the helper is stopped, continued and ended at random.
+on, while the directory is slow at random, the helper is stopped, continued and ended at random, and Prosody is
+reloaded, after which the first question may be echoed.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import Self
 
 from tests.frontends.programs import GENERIC, PATIENCE, configure
 from tests.servers.people import ORDINARY_PEOPLE, PEOPLE_DN
+from tests.servers.process import wait_until
 from tests.servers.proxy import Fault, Proxy
 from tests.servers.slapd import Slapd
 
@@ -35,10 +37,13 @@ DEADLINE = 1.0
 TIMEOUT = 1.25
 """Prosody's `external_auth_timeout`, in seconds."""
 
-_PROSODIES = 10
+_PROSODIES = 16
 """How many there are at a time, each with a helper: most of the time they wait."""
 
-_WORDS = {b"1\n": "accepted", b"0\n": "refused", b"": "silent"}
+_RELOADS = 0.05
+"""How often Prosody is reloaded before a question."""
+
+_WORDS = {b"1\n": "accepted", b"0\n": "refused", b"1\r\n": "accepted", b"0\r\n": "refused", b"": "silent"}
 
 # Binds as whoever is asked about and says how it went, however late; what a helper is that knows nothing of Prosody.
 _NAIVE = """
@@ -80,8 +85,8 @@ class Report:
         return any(outcome.endswith("-accepted") and outcome != "right-accepted" for outcome in self.outcomes)
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items()))
-        return "\n".join([counts, *(f"MISTAKE {mistake}" for mistake in self.mistakes)])
+        counts = [f"{count:6} {outcome}" for outcome, count in sorted(self.outcomes.items())]
+        return "\n".join([*counts, *(f"MISTAKE {mistake}" for mistake in self.mistakes)])
 
 
 class Prosody:
@@ -95,13 +100,9 @@ class Prosody:
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
         self._command = list(command)
         self._environment = environment
-        self._master, self._slave = pty.openpty()
-        modes = termios.tcgetattr(self._slave)
-        modes[3] &= ~(termios.ECHO | termios.ICANON)
-        modes[1] &= ~termios.OPOST
-        termios.tcsetattr(self._slave, termios.TCSANOW, modes)
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -109,19 +110,31 @@ class Prosody:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._master)
-        os.close(self._slave)
+        self._close()
 
-    def ask(self, line: bytes) -> bytes:
-        """Starts the command if it does not run, asks, and returns what is there to read in time."""
+    def reload(self) -> None:
+        """Ends the command, in whatever it does, and opens another terminal."""
+        self._close()
+        self._open()
+
+    def ask(self, line: bytes, *, echo: bool) -> bytes:
+        """Starts the command if it does not run, asks, and returns what is there to read in time.
+
+        Args:
+            line: The question.
+            echo: Whether the question is written before the echo is off, if it is the first one on this terminal.
+        """
         if self._process is None or self._process.poll() is not None:
             status = 0 if self._process is None else self._process.returncode
             assert status == 0, f"status {status}: it would never be started again"
+            if self._process is None and not echo:
+                self._switch_echo_off()
+            os.write(self._master, line)
+            if self._process is None and echo:
+                self._switch_echo_off()
             self._start()
-        os.write(self._master, line)
+        else:
+            os.write(self._master, line)
         readable = select.select([self._master], [], [], TIMEOUT)[0]
         return os.read(self._master, 1000) if readable else b""
 
@@ -137,6 +150,23 @@ class Prosody:
             caught = re.search(r"^SigCgt:\s+(\w+)$", state, re.MULTILINE)
             if caught and int(caught[1], 16) & 1 << signal.SIGTERM - 1:
                 self.signal(signal.SIGTERM)
+
+    def _open(self) -> None:
+        self._master, self._slave = pty.openpty()
+
+    def _close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        os.close(self._master)
+        os.close(self._slave)
+
+    def _switch_echo_off(self) -> None:
+        """As the child does between fork and exec."""
+        modes = termios.tcgetattr(self._slave)
+        modes[3] &= ~(termios.ECHO | termios.ICANON)
+        termios.tcsetattr(self._slave, termios.TCSANOW, modes)
 
     def _start(self) -> None:
         self.starts += 1
@@ -207,16 +237,31 @@ def questions(chance: random.Random) -> Iterator[Question]:
         yield Question(uid, kind, lines[kind].encode())
 
 
-def judge(report: Report, question: Question, read: bytes, log: str) -> None:
+def last_login(log: Path, uid: str) -> str:
+    """The last line about a login, once it is about this user: a helper writes it when the answer has left."""
+    line = ""
+
+    def is_about_the_user() -> bool:
+        nonlocal line
+        text = log.read_text() if log.exists() else ""
+        line = text[text.rfind("event=check_password") :]
+        return f" user={uid} " in line
+
+    wait_until(is_about_the_user, PATIENCE)
+    return line
+
+
+def judge(report: Report, question: Question, read: bytes, log: Path) -> None:
     """Counts what came of a question, and notes it where it must not be.
 
     A "no" to a right password is the question's own only if the log says so: its last line about a login is about this
     user, and the directory was not there in time.
     """
-    word = _WORDS.get(read, "garbled")
+    echo = question.line.replace(b"\n", b"\r\n")
+    word = "echoed" if read == echo else _WORDS.get(read, "garbled")
     outcome = f"{question.kind}-{word}"
     if outcome == "right-refused":
-        last = log[log.rfind("event=check_password") :]
+        last = last_login(log, question.uid)
         if not re.search(rf" user={question.uid} verdict=unavailable ", last):
             report.mistakes.append(f"{outcome} {last!r}")
     elif word == "garbled" or (word == "accepted" and question.kind != "right"):
@@ -251,10 +296,12 @@ def run(
             with Prosody(command(proxy.url), environment) as prosody, Trouble(prosody, proxy, chance) as trouble:
                 for question, _ in zip(questions(chance), range(share), strict=False):
                     trouble.before_a_question()
-                    read = prosody.ask(question.line)
+                    if chance.random() < _RELOADS:
+                        prosody.reload()
+                    read = prosody.ask(question.line, echo=chance.random() < 0.5)
                     text = log.read_text() if log.exists() else ""
                     with lock:
-                        judge(report, question, read, text)
+                        judge(report, question, read, log)
                         if until_let_in and report.let_in:
                             break
             with lock:

@@ -1,5 +1,6 @@
 """The installed helper programs over pipes, with a real directory behind them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -61,7 +62,7 @@ ODD_INPUT = [
 
 SIGNALS = [
     (EJABBERD, signal.SIGTERM),
-    *((GENERIC, number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)),
+    *((GENERIC, number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)),
 ]
 
 DOMAIN = '[domains."example.com"]\nservers = ["ldap://127.0.0.1:9"]\nbase_dn = "dc=example,dc=com"\n'
@@ -109,6 +110,15 @@ def secret(who: Person) -> str:
     """A person's password."""
     assert who.password is not None
     return who.password
+
+
+def fill(fifo: Path) -> None:
+    """Writes into a FIFO until it takes no more."""
+    writes = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, b"\0")
+    os.close(writes)
 
 
 def open_useless(kind: str) -> IO[bytes]:
@@ -321,6 +331,40 @@ def test_standard_error_that_takes_nothing_changes_nothing(config: Path, wire: W
         assert helper.ask_all([RIGHT, WRONG]) == [True, False]
         helper.close_input()
         assert helper.status() == 0
+
+
+@BOTH
+@pytest.mark.parametrize("useless", ["full-disk", "no-directory", "directory"])
+def test_log_file_that_takes_nothing_changes_nothing(slapd: Slapd, tmp_path: Path, wire: Wire, useless: str) -> None:
+    """Where the log file can't be written the answers are the same, standard error is empty, and the status is 0."""
+    log = {"full-disk": tmp_path / "log", "no-directory": tmp_path / "missing" / "log", "directory": tmp_path}[useless]
+    if useless == "full-disk":
+        log.symlink_to("/dev/full")
+    with PipeHelper(wire, configure(tmp_path, slapd, log=log)) as helper:
+        assert helper.ask_all([RIGHT, WRONG]) == [True, False]
+        helper.close_input()
+        assert helper.status() == 0
+        assert helper.stderr == ""
+
+
+@BOTH
+@pytest.mark.parametrize("ending", ["hang-up", "signal"])
+def test_log_that_hangs_keeps_no_helper(slapd: Slapd, tmp_path: Path, wire: Wire, ending: str) -> None:
+    """A helper whose log takes no more and does not fail either, as on a dead network disk, ends when it is to."""
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    reads = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with PipeHelper(wire, configure(tmp_path, slapd, log=log)) as helper:
+            assert helper.ask(RIGHT) is True
+            fill(log)
+            assert helper.ask(RIGHT) is True  # the line about it comes after the answer
+            helper.send(wire.questions([RIGHT]))
+            assert helper.receive(1, seconds=0.5) == b""
+            helper.hang_up() if ending == "hang-up" else helper.signal(signal.SIGTERM)
+            assert helper.status() == 0
+    finally:
+        os.close(reads)
 
 
 @BOTH

@@ -6,97 +6,32 @@ What is not the same everywhere stands in the tables below, by the server; docs/
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ldapauth import config
 from ldapauth.config import Server
 from ldapauth.deadline import Deadline
 from ldapauth.errors import ChangeRefused, DirectoryUnavailable, NotAllowed, PolicyRefusal
-from ldapauth.provider import Provider
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
-from tests import configuration
 from tests.configuration import DOMAIN
-from tests.servers.ds389 import Ds389
-from tests.servers.people import PEOPLE, TWINS, Person, State, person
+from tests.integration.table import (
+    ALIKE,
+    EVERYWHERE,
+    FOLDED,
+    KINDS,
+    NEW,
+    RIGHT,
+    AnyServer,
+    Make,
+    change,
+    login,
+    on,
+    people,
+)
+from tests.servers.people import State, person
 from tests.servers.samba import Samba
 from tests.servers.slapd import Slapd
-
-AnyServer = Slapd | Ds389 | Samba
-Make = Callable[..., Provider]
-
-KINDS = {"slapd": "openldap", "ppolicy": "openldap", "ds389": "389ds", "samba": "active-directory"}
-MARKS = {"samba": pytest.mark.samba, "ds389": pytest.mark.ds389}
-
-RIGHT = "Right-Guess-1"
-NEW = ["Neue-Losung-2", "Ganz-Anders-3", 'Mit "Zeichen" & \u00dc\U0001f511-4']
-
-
-def on(name: str, *values: Any) -> Any:
-    """A case on a server, named by it and by what the case is about."""
-    shown = (value.value if isinstance(value, State) else str(value) for value in values[:1])
-    return pytest.param(name, *values, marks=MARKS.get(name, ()), id="-".join([name, *shown]))
-
-
-EVERYWHERE = [on(name) for name in KINDS]
-
-
-@pytest.fixture(scope="module")
-def ppolicy() -> Iterator[Slapd]:
-    """A slapd with a password policy."""
-    with Slapd(ppolicy=True) as server:
-        yield server
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest, name: str) -> AnyServer:
-    """The server of a case."""
-    found = request.getfixturevalue(name)
-    assert isinstance(found, AnyServer)
-    return found
-
-
-@pytest.fixture
-def make(server: AnyServer, name: str, tmp_path: Path) -> Make:
-    """Makes providers on the server of a case, from the least that an administrator writes, with changes."""
-
-    def provider(**changes: Any) -> Provider:
-        table = {
-            "servers": [server.url if isinstance(server, Slapd) else server.ldaps_url],
-            "directory": KINDS[name],
-            "bind_dn": server.service_dn,
-            "bind_password": server.service_password,
-            "base_dn": server.people_dn,
-            "operations": configuration.ALL_OPERATIONS,
-            "ca_file": None if isinstance(server, Slapd) else str(server.ca),
-            **changes,
-        }
-        given = {key: value for key, value in table.items() if value is not None}
-        return Provider(config.load(str(configuration.write(tmp_path, given))))
-
-    return provider
-
-
-def login(provider: Provider, uid: str, password: str | None) -> Verdict:
-    """The answer to a login."""
-    assert password is not None
-    return provider.check_password(uid, DOMAIN, password, Deadline.after(20))
-
-
-def change(provider: Provider, uid: str, password: str) -> None:
-    """Sets a password."""
-    provider.set_password(uid, DOMAIN, password, Deadline.after(20))
-
-
-def people(server: AnyServer) -> list[Person]:
-    """Those with a name and a password of their own, whom this kind of directory can have."""
-    if isinstance(server, Samba):
-        return server.people
-    return [who for who in PEOPLE if who not in TWINS and who.password is not None]
-
 
 # Right, wrong, unknown; whatever the names and passwords are made of.
 
@@ -116,11 +51,6 @@ def test_unknown_user_is_not_found(make: Make) -> None:
     provider = make()
     for uid in ("nobody", "*", "jul*", "juliet)(cn=*", "juliet\\2a"):
         assert login(provider, uid, "juliet-secret") == Verdict(Reason.NO_SUCH_USER)
-
-
-# Names that are not quite those of juliet, j doe and josé.
-ALIKE = ["juliet ", " juliet", r"juliet\20", r"\20juliet", "j  doe", r"j\20\20doe"]
-FOLDED = ["jose", "jose\u0301", "jos\u00e9\u0301", "\uff4auliet", "ju\u00adliet", "juliet\u200b", "juliet\u3000"]
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)

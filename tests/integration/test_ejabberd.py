@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.configuration import DOMAIN
-from tests.frontends.programs import EJABBERD, PATIENCE, configure, stopped
+from tests.frontends.programs import EJABBERD, PATIENCE, configure, hanging, stopped
 from tests.servers.ejabberd import Ejabberd
 from tests.servers.people import PEOPLE_DN, PEOPLE_WITH_ODD_PASSWORDS, Person, person
-from tests.servers.process import ProcessInfo, wait_until
+from tests.servers.process import ProcessInfo, process_info, wait_until
 from tests.servers.slapd import Slapd
 
 # The names as ejabberd has them: in lower case, with what a JID can't hold escaped (XEP-0106).
@@ -187,6 +187,46 @@ def test_stopped_directory_refuses_until_it_is_back(ejabberd: Ejabberd, slapd: S
     assert ejabberd.helpers() == before
 
 
+def test_hanging_directory_refuses_until_it_is_back(slapd: Slapd, tmp_path: Path) -> None:
+    """While the directory hangs nobody logs in; once it is back everybody does, with the same helper."""
+    config = configure(tmp_path, slapd, deadline=1.0)
+    with Ejabberd([EJABBERD.program], environment={"LDAPAUTH_CONFIG": str(config)}) as node:
+        assert node.check_password("juliet", DOMAIN, "juliet-secret")
+        before = node.helpers()
+        with hanging(slapd):
+            assert not node.check_password("juliet", DOMAIN, "juliet-secret")
+            assert not node.user_exists("juliet", DOMAIN)
+        assert wait_until(lambda: node.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
+        assert not node.check_password("juliet", DOMAIN, "wrong")
+        assert node.helpers() == before
+
+
+def test_helpers_that_are_given_up_while_the_directory_hangs_do_not_pile_up(slapd: Slapd, tmp_path: Path) -> None:
+    """For each helper that does not answer there is another one, and the old one ends though it still waits."""
+    config = configure(tmp_path, slapd, deadline=10 * PATIENCE)
+    question = f"auth:juliet:{DOMAIN}:juliet-secret"
+    with Ejabberd([EJABBERD.program], environment={"LDAPAUTH_CONFIG": str(config)}, pool_size=2) as node:
+
+        def all_are_new(given_up: set[ProcessInfo]) -> bool:
+            now = set(node.helpers())
+            return len(now) == 2 and not now & given_up and all(map(old_enough, now))
+
+        given_up: set[ProcessInfo] = set()
+        assert wait_until(lambda: all_are_new(given_up), PATIENCE)
+        assert node.check_password("juliet", DOMAIN, "juliet-secret")
+        with hanging(slapd):
+            for _ in range(2):
+                given_up.update(node.helpers())
+                for worker in (1, 2):
+                    assert "exception" in node.ask_impatiently(worker, DOMAIN, question, 0.3)
+                assert wait_until(lambda: all_are_new(given_up), PATIENCE)
+            assert wait_until(lambda: not any(process_info(helper.pid) for helper in given_up), PATIENCE)
+        assert len(given_up) == 4
+        assert wait_until(lambda: node.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
+        assert not node.check_password("juliet", DOMAIN, "wrong")
+        assert len(node.helpers()) == 2
+
+
 def test_killed_helper_is_replaced(ejabberd: Ejabberd) -> None:
     """When the helper dies ejabberd starts another, which answers right from its first question on."""
     (helper,) = ejabberd.helpers()
@@ -210,3 +250,17 @@ def test_mended_configuration_is_found_without_a_restart(slapd: Slapd, tmp_path:
         assert wait_until(lambda: node.helpers() not in ([], first), PATIENCE)
         config.write_text(good)
         assert wait_until(lambda: node.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
+
+
+def test_sighup_loses_no_login(ejabberd: Ejabberd) -> None:
+    """Helpers that are told to read their configuration again while users log in stay, and answer everybody."""
+    assert wait_until(lambda: all(map(old_enough, ejabberd.helpers())), PATIENCE)
+    before = {helper.pid for helper in ejabberd.helpers()}
+    for _ in range(10):
+        for pid in before:
+            os.kill(pid, signal.SIGHUP)
+        assert [ejabberd.check_password("juliet", DOMAIN, word) for word in ("juliet-secret", "x") * 10] == [
+            True,
+            False,
+        ] * 10
+    assert {helper.pid for helper in ejabberd.helpers()} == before

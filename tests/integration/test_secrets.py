@@ -83,8 +83,8 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
-HTTP_CREDENTIALS, BIND, WRONG_BIND = "HTTP credentials", "bind password", "refused bind password"
-OURS = [HTTP_CREDENTIALS, BIND, WRONG_BIND]
+HTTP_CREDENTIALS, METRICS, BIND, WRONG_BIND = "HTTP credentials", "metrics", "bind password", "refused bind password"
+OURS = [HTTP_CREDENTIALS, METRICS, BIND, WRONG_BIND]
 
 KNOWN = {"right": "right password", "same": "refused by policy", "kept": "password of an account that is kept"}
 """The people in the directory, and what their passwords are called."""
@@ -126,6 +126,7 @@ def configured(domains: dict[str, dict[str, Any]], tmp_path_factory: pytest.Temp
         log = directory / "ldapauth.log"
         sections: dict[str, Any] = {
             "http": {"credentials": f"prosody:{secret(HTTP_CREDENTIALS)}", "deadline": 60.0},
+            "metrics": {"credentials": f"prometheus:{secret(METRICS)}"},
             "log": {"level": "debug", "target": str(log) if target == "file" else target},
             "domains": domains,
         }
@@ -512,7 +513,7 @@ class TestCommands:
         done = subprocess.run([script("ldapauth"), "--config", str(file), "config"], capture_output=True, check=True)
         assert b'bind_password = "***"' in done.stdout
         evidence = {"output": done.stdout.decode(), "errors": done.stderr.decode()}
-        assert [found(one, evidence) for one in OURS] == [[]] * 3
+        assert [found(one, evidence) for one in OURS] == [[]] * len(OURS)
 
     @pytest.mark.parametrize(
         ("name", "jid", "outcome"),
@@ -530,7 +531,7 @@ class TestCommands:
         shown = type_password([script("ldapauth"), "--config", str(file), "check", jid], secret(name))
         assert f"\n{outcome}" in shown
         evidence = {"terminal": shown, "log": log.read_text() if log.exists() else ""}
-        assert [found(one, evidence) for one in (name, *OURS)] == [[]] * 4
+        assert [found(one, evidence) for one in (name, *OURS)] == [[]] * (1 + len(OURS))
 
 
 QUESTIONS: dict[str, Callable[[Provider, str, Deadline], object]] = {
@@ -616,7 +617,7 @@ class TestObjects:
         with pytest.raises(LdapAuthError) as caught:
             QUESTIONS[name](provider, secret(name), Deadline.after(2.0))
         shown = {"traceback": "".join(traceback.format_exception(caught.value)), "repr": repr(caught.value)}
-        assert [found(one, shown) for one in (name, *OURS)] == [[]] * 4
+        assert [found(one, shown) for one in (name, *OURS)] == [[]] * (1 + len(OURS))
 
 
 TABLE = {"servers": ["ldap://localhost"], "base_dn": "dc=example,dc=com"}

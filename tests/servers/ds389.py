@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 
 from tests.servers import ds389_config, ldif
-from tests.servers.certificates import CertificateAuthority
+from tests.servers.certificates import CLIENT_NAME, CertificateAuthority
 from tests.servers.people import PEOPLE_DN, SUFFIX, Person
 from tests.servers.ports import LOOPBACK, free_port
 from tests.servers.process import Daemon, accepts, checked, failure, find_program
@@ -38,6 +38,8 @@ class Ds389(Daemon):
         port: The port of `url`.
         ldaps_port: The port of `ldaps_url`.
         ca: Who signed its certificate.
+        client: The certificate and key of the service account.
+        stranger: Those of nobody who has an entry.
     """
 
     suffix = SUFFIX
@@ -66,6 +68,8 @@ class Ds389(Daemon):
         self.ldaps_port = free_port()
         self.ca = authority.ca
         self._certificate = authority.issue("ds389", "localhost", LOOPBACK)
+        self.client = authority.issue("ds389-client", common_name=CLIENT_NAME)
+        self.stranger = authority.issue("ds389-stranger", common_name="stranger")
 
     @property
     def url(self) -> str:
@@ -136,8 +140,8 @@ class Ds389(Daemon):
             (self.directory / name).mkdir()
         self._instance.mkdir()
         shutil.copytree(_DEFAULTS / "schema", self._instance / "schema")
-        for name in ("slapd-collations.conf", "certmap.conf"):
-            shutil.copy(_DEFAULTS / "config" / name, self._instance / name)
+        shutil.copy(_DEFAULTS / "config" / "slapd-collations.conf", self._instance)
+        (self._instance / "certmap.conf").write_text(ds389_config.CERTIFICATE_MAP)
         hashed = self._run("pwdhash", "-s", "PBKDF2-SHA512", self.admin_password).decode().strip()
         (self._instance / "dse.ldif").write_text(
             ds389_config.configuration(self.directory, self._instance, (self.port, self.ldaps_port), hashed)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.servers import ldif
+from tests.servers.certificates import CLIENT_NAME
 from tests.servers.people import PEOPLE, PEOPLE_DN, SUFFIX, State
 from tests.servers.ports import LOOPBACK
 
@@ -19,6 +20,14 @@ READER_PASSWORD = "reader-secret"
 BACKEND = "userRoot"
 
 DIRECTORIES = ("lock", "tmp", "cert", "ldif", "bak", "run", "inst", "log", "db")
+
+# Whose certificate it is that a client shows: the entry with the common name in it, wherever that is.
+CERTIFICATE_MAP = """\
+certmap default default
+default:DNComps
+default:FilterComps cn
+default:verifycert off
+"""
 
 _TEMPLATES = Path("/usr/share/dirsrv/data")
 
@@ -67,8 +76,10 @@ _SERVICE = f'userdn="ldap:///{SERVICE_DN}";)'
 _ACCESS = (
     f'(targetattr!="userPassword")(version 3.0; acl "services read"; {_READ}cn=*,{SERVICES_DN}";)',
     f'(target="ldap:///{PEOPLE_DN}")(targetattr="userPassword")(version 3.0; acl "passwords"; allow (write) {_SERVICE}',
+    f'(target="ldap:///{PEOPLE_DN}")(targetattr="nsAccountLock")(version 3.0; acl "locks"; allow (write) {_SERVICE}',
     f'(target="ldap:///{PEOPLE_DN}")(version 3.0; acl "accounts"; allow (add,delete) {_SERVICE}',
     f'(targetattr!="userPassword")(version 3.0; acl "selves"; {_READ}self";)',
+    f'(target="ldap:///ou=groups,{SUFFIX}")(targetattr="*")(version 3.0; acl "groups"; {_READ}all";)',
 )
 
 
@@ -92,7 +103,7 @@ def configuration(directory: Path, instance: Path, ports: tuple[int, int], hashe
         "db_lib": "bdb",
         "ldapi_enabled": "on",
         "ldapi": directory / "ldapi",
-        "ldapi_autobind": "off",
+        "ldapi_autobind": "on",  # by SASL EXTERNAL, root is the administrator
         "fqdn": "localhost",
         "ds_port": ports[0],
         "ds_user": getpass.getuser(),
@@ -104,6 +115,7 @@ def configuration(directory: Path, instance: Path, ports: tuple[int, int], hashe
     text = (_TEMPLATES / "template-dse.ldif").read_text()
     text = text.replace("nsslapd-port:", f"{_LISTENING.format(host=LOOPBACK, port=ports[1])}nsslapd-port:", 1)
     text = re.sub(r"(acct_policy_init\n.*\n.*Enabled: )off", r"\1on", text)
+    text = re.sub(r"(memberof_postop_init\n.*\n.*enabled: )off", r"\1on", text)
     text = text.replace("alwaysrecordlogin: no\n", _INACTIVITY)
     text += re.sub(r"(?m)^#.*\n", "", (_TEMPLATES / "template-suffix-db.ldif").read_text())
     return re.sub(r"%(\w+)%", lambda match: str(values[match[1]]), text)
@@ -117,7 +129,7 @@ def entries() -> str:
         [
             ldif.entry(SUFFIX, domain),
             *(ldif.entry(dn, [("objectClass", "organizationalUnit")]) for dn in (PEOPLE_DN, SERVICES_DN, *units)),
-            _service(SERVICE_DN, SERVICE_PASSWORD),
+            _service(SERVICE_DN, SERVICE_PASSWORD, ("cn", CLIENT_NAME)),
             _service(READER_DN, READER_PASSWORD),
             *(person.ldif for person in PEOPLE),
             *(state.person.ldif for state in State),
@@ -141,9 +153,9 @@ def policies() -> str:
     return _change("cn=config", _POLICY) + own + "".join(_change(state.person.dn, new) for state, new in values.items())
 
 
-def _service(dn: str, password: str) -> str:
+def _service(dn: str, password: str, *more: tuple[str, str]) -> str:
     classes = [("objectClass", "applicationProcess"), ("objectClass", "simpleSecurityObject")]
-    return ldif.entry(dn, [*classes, ("userPassword", password)])
+    return ldif.entry(dn, [*classes, ("userPassword", password), *more])
 
 
 def _own_policy(state: State, attribute: str, object_class: str, settings: dict[str, str]) -> str:

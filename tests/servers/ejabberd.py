@@ -138,6 +138,22 @@ class Ejabberd(Daemon):
         given = (user, domain) if password is None else (user, domain, password)
         return self.call("remove_user", *given) == "ok"
 
+    def ask_impatiently(self, worker: int, domain: str, command: str, seconds: float) -> str:
+        """Has one helper asked as for a login, but given up earlier than after ejabberd's 30 seconds.
+
+        Args:
+            worker: Which of the pool, counted from 1.
+            domain: The virtual host.
+            command: What to ask.
+            seconds: How long ejabberd waits before it closes the helper's pipe and starts another one.
+
+        Returns:
+            The answer as Erlang writes it; an exception if there was none.
+        """
+        worker_name = f"extauth:worker_name(extauth:pool_name({_binary(domain)}), {worker})"
+        end = f"erlang:monotonic_time(millisecond) + {round(seconds * 1000)}"
+        return self.evaluate(f"gen_server:call({worker_name}, {{cmd, {_binary(command)}, {end}}}, infinity).")
+
     def call(self, function: str, *arguments: str | bytes) -> str:
         """Calls a function in the node and returns its result as Erlang writes it.
 

@@ -20,14 +20,26 @@ SUFFIX = "DC=corp,DC=example,DC=com"
 PEOPLE_DN = f"OU=people,{SUFFIX}"
 SERVICES_DN = f"OU=services,{SUFFIX}"
 
-# LDAP, LDAPS, and both of the global catalogue. Samba lets nobody choose them.
-_PORTS = (389, 636, 3268, 3269)
+# LDAP, LDAPS, both of the global catalogue, Kerberos and its password changes. Samba lets nobody choose them.
+_PORTS = (389, 636, 3268, 3269, 88, 464)
 
 # [MS-SAMR] 3.1.1.7.1: what may not stand in a sAMAccountName, and how long one is.
 _NOT_IN_NAMES = set('"/\\[]:;|=,+*?<>@')
 _LONGEST_NAME = 20
 
 _LONG_AGO = 130_000_000_000_000_000  # in 2012, as Active Directory counts time: 100 ns since 1601
+
+_KERBEROS = """\
+[libdefaults]
+default_realm = {realm}
+dns_lookup_kdc = false
+dns_canonicalize_hostname = false
+rdns = false
+[realms]
+{realm} = {{
+  kdc = {kdc}
+}}
+"""
 
 # Samba's own controls, by which its tools set what no client may.
 _BYPASS_PASSWORD_LAST_SET = "local_oid:1.3.6.1.4.1.7165.4.3.20:0"
@@ -40,7 +52,9 @@ realm = {realm}
 workgroup = CORP
 netbios name = DC1
 server role = active directory domain controller
-server services = ldap
+server services = ldap kdc
+# As Windows: Kerberos needs no layer of its own within TLS.
+ldap server require strong auth = allow_sasl_over_tls
 interfaces = {address}/8
 bind interfaces only = yes
 tls certfile = {certificate}
@@ -98,15 +112,17 @@ pwdProperties: 0
 
 """
 
-# Rights on the people below, for whoever's SID is filled in: to reset a password, and to make and delete users.
+# Rights on the people below, for whoever's SID is filled in: to reset a password, to switch an account off
+# (userAccountControl), and to make and delete users.
 _RIGHTS = (
     "(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;{sid})",
+    "(OA;CIIO;WP;bf967a68-0de6-11d0-a285-00aa003049e2;bf967aba-0de6-11d0-a285-00aa003049e2;{sid})",
     "(OA;CI;CCDC;bf967aba-0de6-11d0-a285-00aa003049e2;;{sid})",
 )
 
 
 class Samba(Daemon):
-    """A domain controller of its own on loopback, LDAP alone: `with Samba(directory) as samba: ...`.
+    """A domain controller of its own on loopback, LDAP and Kerberos: `with Samba(directory) as samba: ...`.
 
     The standard ports are all that it can have, so it has a loopback address to itself. Its people are those whose
     names Active Directory takes, and each `State` but `GRACE`, `EXPIRES_SOON` and `TOO_YOUNG`, which it does not know.
@@ -161,6 +177,16 @@ class Samba(Daemon):
         """The people of the test directory who have a name for Active Directory, and an own password."""
         return [who for who in PEOPLE if who not in TWINS and who.password is not None and _is_name(who.uid)]
 
+    @property
+    def keytab(self) -> Path:
+        """The service account's keytab."""
+        return self.directory / "xmpp.keytab"
+
+    @property
+    def kerberos(self) -> Path:
+        """What the Kerberos library is to be told, by the variable `KRB5_CONFIG`."""
+        return self.directory / "krb5.conf"
+
     def dn(self, who: Person) -> str:
         """The distinguished name of a person's entry."""
         return f"CN={ldif.escape_rdn_value(who.cn)},{PEOPLE_DN}"
@@ -185,6 +211,10 @@ class Samba(Daemon):
         """
         options = [f"--controls={control}" for control in controls]
         checked([*self._tool("ldbmodify"), *options], text)
+
+    def export_keytab(self, name: str, keytab: Path) -> None:
+        """Writes the keys of an account, as they are now, into a keytab."""
+        self._samba_tool("domain", "exportkeytab", str(keytab), f"--principal={name}")
 
     def bad_passwords(self, dn: str) -> int:
         """Returns how many wrong passwords in a row are counted against an account."""
@@ -222,6 +252,9 @@ class Samba(Daemon):
             "--dns-backend=NONE", "--host-name=dc1", f"--host-ip={self.address}", f"--adminpass={self.admin_password}",
         )  # fmt: skip
         self._fill()
+        self.kerberos.write_text(_KERBEROS.format(realm=REALM, kdc=self.address))
+        self._samba_tool("spn", "add", f"ldap/{self.address}", "DC1$")
+        self.export_keytab("xmpp", self.keytab)
 
     def _fill(self) -> None:
         """Adds the people; Samba's tools do it on the database itself, before the server runs."""

@@ -61,6 +61,7 @@ class Slapd(Daemon):
         extra_ldif: str = "",
         indexes: str = "objectClass,uid,mail",
         rules: str = "",
+        memberof: bool = False,
         loglevel: str = "none",
     ) -> None:
         """Prepares a server; nothing runs yet.
@@ -75,6 +76,7 @@ class Slapd(Daemon):
             extra_ldif: More entries to begin with.
             indexes: The attributes that are indexed for equality.
             rules: Lines of slapd.conf that come before the usual access rules: `access` or `limits`.
+            memberof: Whether entries say which groups they are in; of groups in groups it says nothing.
             loglevel: What `log` has: `none` for urgent messages only, `stats` for each operation.
 
         Raises:
@@ -84,7 +86,7 @@ class Slapd(Daemon):
         self._program = find_program("slapd", INSTALL_COMMAND)
         find_program("ldapwhoami", INSTALL_COMMAND)
         self._settings = slapd_config.Settings(
-            certificate, client_ca, ppolicy, anonymous_read, hidden, extra_ldif, indexes, rules
+            certificate, client_ca, ppolicy, anonymous_read, hidden, extra_ldif, indexes, rules, memberof
         )
         self._loglevel = loglevel
         self.port = free_port()
@@ -146,6 +148,12 @@ class Slapd(Daemon):
         if done.returncode == _NO_SUCH_OBJECT:
             return {}
         return ldif.parse_entry(_checked(done).stdout)
+
+    def found_through_aliases(self, base: str, search_filter: str) -> list[bytes]:
+        """Returns the lines with the DNs of what the administrator finds below a base when aliases are followed."""
+        options = ("-LLL", "-o", "ldif-wrap=no", "-a", "always", "-b", base)
+        done = _checked(self._tool("ldapsearch", *self._as_admin, *options, search_filter, "1.1"))
+        return [line for line in done.stdout.splitlines() if line.startswith(b"dn:")]
 
     def modify_ldif(self, text: str) -> None:
         """Does the changes of an LDIF text as the administrator; a record without changetype is a modification."""

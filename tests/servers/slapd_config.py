@@ -22,6 +22,7 @@ POLICY_DN = f"cn=default,{POLICIES_DN}"
 _GLOBAL = """\
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/nis.schema
 include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb.la
@@ -59,11 +60,20 @@ access to dn.subtree="{people}" attrs=entry,children
   by dn.exact="{reader}" read
   by self {selves}
   by * {others}
+access to dn.subtree="ou=groups,{suffix}"
+  by users read
 access to *
   by dn.exact="{service}" read
   by dn.exact="{reader}" read
   by self {selves}
   by * {others}
+"""
+
+# In front of the rest: the service account may also lock an account.
+_LOCK_ACCESS = """\
+access to attrs=pwdAccountLockedTime
+  by dn.exact="{service}" write
+  by * read
 """
 
 _PASSWORD_POLICY = """\
@@ -101,11 +111,17 @@ class Settings:
     extra_ldif: str = ""
     indexes: str = "objectClass,uid,mail"
     rules: str = ""
+    memberof: bool = False
 
 
 def configuration(directory: Path, settings: Settings) -> str:
     """Returns the text of slapd.conf."""
-    parts = [_GLOBAL, *(["moduleload ppolicy.la\n"] if settings.ppolicy else []), "{tls}", _DATABASE, _ACCESS]
+    overlays = {"ppolicy": settings.ppolicy, "memberof": settings.memberof}
+    modules = [f"moduleload {name}.la\n" for name, is_wanted in overlays.items() if is_wanted]
+    lock = [_LOCK_ACCESS] if settings.ppolicy else []
+    parts = [_GLOBAL, *modules, "{tls}", _DATABASE, *lock, _ACCESS]
+    if settings.memberof:
+        parts.append("overlay memberof\n")
     if settings.ppolicy:
         parts.append(_PASSWORD_POLICY)
     return "\n".join(parts).format(

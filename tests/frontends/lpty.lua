@@ -5,13 +5,14 @@
 --   start              starts the command, if it does not run and may be started
 --   ask SECONDS HEX    starts likewise, sends the question that HEX stands for, and waits for the answer
 --   running            whether the command runs
+--   distract SECONDS   has another child process, which ends after that time: the signal interrupts whatever waits then
 --
 -- The answers are "ok", "yes", "no", "accepted", "refused", "silent", "refusing to start", and "other HEX" for what
 -- Prosody would make no sense of.
 
 local lpty = require "lpty"
 
-local pty, command
+local pty, command, distraction
 
 local function decoded(hex)
   return (hex:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end))
@@ -60,6 +61,12 @@ function orders.ask(arguments)
   end
   pty:send(decoded(question))
   return verdict(pty:read(tonumber(seconds)))
+end
+
+function orders.distract(seconds)
+  distraction = lpty.new { throw_errors = false, no_local_echo = true, use_path = true }
+  distraction:startproc("sleep", seconds)
+  return "ok"
 end
 
 function orders.running()
