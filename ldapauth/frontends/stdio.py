@@ -157,12 +157,15 @@ class _Source:
             self._meter.watch(provider)
 
 
-def _end(reason: str) -> NoReturn:
+def _end(reason: str) -> None:
     """Ends at once, whatever is under way: an answer owed is better never than late. Nor is a log waited for."""
     signal.alarm(_LAST_WORDS)  # ends the process, as `terminal.isolate` has seen to
-    log.event(_log, logging.INFO, "leaving", reason=reason)
-    log.held.release()
-    os._exit(0)
+
+    def end() -> NoReturn:
+        log.event(_log, logging.INFO, "leaving", reason=reason)
+        os._exit(0)
+
+    log.held.end_with(end)
 
 
 class _Server:
