@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Protocol
 
 from .config import Log
@@ -238,18 +239,34 @@ class _Held:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[logging.Logger, int, float, str, dict[str, str]]] | None = None
+        self._writing = False
+        self._last: Callable[[], object] | None = None
 
     def __enter__(self) -> None:
         self.waiting = []
 
     def __exit__(self, *_: object) -> None:
-        self.release()
+        self._release()
 
-    def release(self) -> None:
-        """Writes what waits; for whoever ends the process within the context, too."""
+    def end_with(self, act: Callable[[], object]) -> None:
+        """Does something when what waits is written: at once, or when what is being written is.
+
+        It is for whoever ends the process, be it from a signal's handler that comes in the middle of a line.
+        """
+        self._last = act
+        if not self._writing:
+            self._release()
+
+    def _release(self) -> None:
+        """Writes what waits."""
+        self._writing = True
         waiting, self.waiting = self.waiting, None
         for what in waiting or ():
             _log(*what)
+        self._writing = False
+        if self._last:
+            self.waiting = None  # nothing that it logs is to wait for another end
+            self._last()
 
 
 held = _Held()

@@ -4,6 +4,7 @@ What a package manager and systemd would do is done by the tests: the packages a
 they say. Places are others, as in tests.test_readme, and so is the company's directory.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ldapauth import log
+from ldapauth.config import Log, Secret
 from tests.servers.certificates import Certificates, KeyPair
 from tests.servers.nginx import Nginx
 from tests.servers.people import person
@@ -145,6 +148,18 @@ def test_doctor(machine: Walk) -> None:
         status, shown = machine.run_on_terminal(f"export LDAPAUTH_CONFIG=/etc/ldapauth/first.toml\n{block}", "")
         assert status in {0, 1}, shown
         assert DOMAIN in shown
+
+
+def test_hash_of_a_name(machine: Walk, tmp_path: Path) -> None:
+    """The command of the reference finds a user's name in the log of that day, where names are hashed with a key."""
+    key, file = "a-key-for-names", tmp_path / "log"
+    machine.write("/etc/ldapauth/users-key", key)
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    (command,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    log.configure(Log(target=str(file), users="hash", users_key=Secret(key)))
+    log.event(logging.getLogger(log.ROOT), logging.INFO, "check_password", domain=DOMAIN, user=JULIET.uid)
+    day = file.read_text().partition(" ")[0]
+    assert f" user={machine.run(command.replace('2026-11-22', day)).strip()}" in file.read_text()
 
 
 def section(text: str, name: str) -> str:

@@ -65,7 +65,7 @@ class Groups:
         groups = [group.fill(user) for group in self._required]
         if membership in ("memberOf", "chain"):
             asked = _any_of([_member_of(group, in_chain=membership == "chain") for group in groups])
-            return bool(self._search(connection, dn, "base", asked, deadline))
+            return bool(self._of_user(connection, dn, asked, deadline))
         if membership == "memberUid":
             return self._hold(connection, groups, self._by_name(connection, dn, deadline), deadline)
         return self._follow(connection, groups, membership, self._base.fill(user), dn, deadline)
@@ -92,16 +92,27 @@ class Groups:
 
     def _by_name(self, connection: Connection, dn: str, deadline: Deadline) -> bytes:
         """The filter for groups that hold the entry by its login name. Source: RFC 2307 3."""
-        entries = self._search(connection, dn, "base", ANY_OBJECT, deadline, "uid")
+        entries = self._of_user(connection, dn, ANY_OBJECT, deadline)
         names = entries[0].attributes.get("uid", []) if entries else []
         if not names:
-            raise DirectoryUnavailable(f"{connection.server}: the service account may not read uid of {dn}")
+            raise DirectoryUnavailable(f"{connection.server}: the service account may not read uid of whom it finds")
         return _any_of([wire.equality("memberUid", name) for name in names])
 
-    def _search(  # noqa: PLR0913, PLR0917 - the parts of a search
-        self, connection: Connection, base: str, scope: str, asked: bytes, deadline: Deadline, attribute: str = "1.1"
+    def _of_user(self, connection: Connection, dn: str, asked: bytes, deadline: Deadline) -> list[wire.Entry]:
+        """The user's entry with its uid, if a filter matches it; no message names it: the log may hide users."""
+        query = wire.Search(wire.encoded_dn(dn), "base", ("uid",), 1, self._time_limit)
+        entries, result = connection.search(query, asked, deadline)
+        if result.code != _SUCCESS:
+            raise DirectoryUnavailable(
+                f"{connection.server}: the user's entry can't be asked for its groups (result {result.code})"
+            )
+        return entries
+
+    def _search(
+        self, connection: Connection, base: str, scope: str, asked: bytes, deadline: Deadline
     ) -> list[wire.Entry]:
-        query = wire.Search(wire.encoded_dn(base), scope, (attribute,), MOST, self._time_limit)
+        """The groups that a filter matches."""
+        query = wire.Search(wire.encoded_dn(base), scope, ("1.1",), MOST, self._time_limit)
         entries, result = connection.search(query, asked, deadline)
         if result.code == _NO_SUCH_OBJECT:
             raise DirectoryUnavailable(

@@ -19,6 +19,8 @@ from .network import milliseconds
 
 _T = TypeVar("_T")
 
+_IN_PROGRESS = 14  # RFC 4511 appendix A.2
+
 Tell = Callable[[str], None]
 """Takes one step, as a line of text."""
 
@@ -72,12 +74,21 @@ class _Told(Connection):
     settings: Domain
 
     def bind(self, dn: str, password: str, deadline: Deadline, controls: bytes = b"") -> wire.Result:
-        who = f"the service account {dn}" if dn == self.settings.bind_dn and not controls else dn
+        who = f"the service account {dn}" if dn == self.settings.bind_dn else dn
 
         def said(result: wire.Result) -> str:
             return f"bound as {who}" if result.code == 0 else f"not bound as {who} ({refusal.detail(result)})"
 
         return self._step(lambda: Connection.bind(self, dn, password, deadline, controls), said)
+
+    def bind_sasl(self, mechanism: str, credentials: bytes, deadline: Deadline, controls: bytes = b"") -> wire.Result:
+        def said(result: wire.Result) -> str:
+            if result.code == _IN_PROGRESS:
+                return f"a step of {mechanism}"
+            how = "bound" if result.code == 0 else f"not bound ({refusal.detail(result)})"
+            return f"{how} as the service account, by {mechanism}"
+
+        return self._step(lambda: Connection.bind_sasl(self, mechanism, credentials, deadline, controls), said)
 
     def search(
         self, query: wire.Search, search_filter: bytes, deadline: Deadline, sole: tuple[bytes, bytes] | None = None

@@ -14,6 +14,8 @@ _CARRIED_OVER = 1.0
 """Seconds after which the kernel has certainly carried an answer over to the other end of the terminal. Before that it
 may have whoever begins to wait there sleep until it is done (n_tty_poll in Linux)."""
 
+_HAS_SLEPT = -1
+
 
 class Asker:
     """The parent process."""
@@ -25,14 +27,16 @@ class Asker:
     def has_asked(self) -> None:
         """Notes what it does, just when its question is there: it has not begun to wait, or it sleeps."""
         self._pid = os.getppid()
-        asleep, self._naps = _look(self._pid)
+        asleep, naps = _look(self._pid)
         lately = now() < self._answered + _CARRIED_OVER
-        self._most_naps = self._naps + (0 if asleep else 1 + lately)
+        self._naps_awake = _HAS_SLEPT if asleep else naps
+        self._most_naps = naps + (0 if asleep else 1 + lately)
 
     def may_sleep(self) -> None:
         """Notes it if it sleeps by now: from here on any other nap is one too many."""
         asleep, naps = _look(self._pid)
         if asleep:
+            self._naps_awake = _HAS_SLEPT
             self._most_naps = min(self._most_naps, naps)
 
     def was_answered(self) -> None:
@@ -48,7 +52,8 @@ class Asker:
         asleep, naps = _look(self._pid)
         if os.getppid() != self._pid:
             return False
-        return naps <= self._most_naps if asleep else naps == self._naps  # not yet, if others have the processor
+        # Awake it waits only if it has not slept yet, since others have the processor.
+        return naps <= self._most_naps if asleep else naps == self._naps_awake
 
 
 def _look(pid: int) -> tuple[bool, int]:

@@ -8,7 +8,6 @@ for the answer to the next question. Knows no protocol's bytes and nothing of LD
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -41,7 +40,7 @@ _SHORTEST_LIFE = 1.5
 a mistake in the configuration would outlive its correction."""
 
 
-_LAST_WORDS = 1.0
+_LAST_WORDS = 1
 """Seconds that an ending process gives its log to take the reason."""
 
 
@@ -158,12 +157,15 @@ class _Source:
             self._meter.watch(provider)
 
 
-def _end(reason: str) -> NoReturn:
+def _end(reason: str) -> None:
     """Ends at once, whatever is under way: an answer owed is better never than late. Nor is a log waited for."""
-    threading.Timer(_LAST_WORDS, os._exit, (0,)).start()
-    log.event(_log, logging.INFO, "leaving", reason=reason)
-    log.held.release()
-    os._exit(0)
+    signal.alarm(_LAST_WORDS)  # ends the process, as `terminal.isolate` has seen to
+
+    def end() -> NoReturn:
+        log.event(_log, logging.INFO, "leaving", reason=reason)
+        os._exit(0)
+
+    log.held.end_with(end)
 
 
 class _Server:

@@ -32,6 +32,17 @@ PATIENCE = 20.0
 _LOG_LINE = re.compile(r"[-0-9]{10} [:0-9]{8},\d{3} (?:DEBUG|INFO|WARNING|ERROR) event=\w[-\w]*(?: [a-z]+=.+)?")
 
 
+# Runs a command, reports its process id, lets go of the terminal, sleeps, and ends as the command does.
+_SLEEPER = """
+import os, sys
+child = os.spawnvp(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
+os.write(int(sys.argv[1]), b"%d\\n" % child)
+os.closerange(0, 1024)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+os._exit(code) if code >= 0 else os.kill(os.getpid(), -code)
+"""
+
+
 @dataclass(frozen=True)
 class Wire:
     """A protocol as its clients speak it; deliberately not the code under test.
@@ -241,7 +252,8 @@ class PipeHelper(Helper):
 class TerminalHelper(Helper):
     """A helper on a pseudo-terminal as Prosody runs it with lpty: standard input, output and error are the terminal.
 
-    It leads a session of its own, and inherits the master side too. Its log must go to a file.
+    It leads a session of its own, and inherits the master side too. Its log must go to a file. Its parent process does
+    nothing but sleep, as Prosody does while it waits; these tests have other threads, and look around meanwhile.
 
     Args:
         config: The configuration file.
@@ -251,6 +263,7 @@ class TerminalHelper(Helper):
         echo: Whether echo is still on at the start, as it sometimes is with lpty.
         typed: What is typed before the program starts.
         controlling: Whether the terminal is that of its session, so that closing it sends a signal.
+        asleep: Whether that is so; else its parent is the process of the tests.
         keep_slave: Whether the test keeps its side too, for `has_read_all`; then the end of its output is not seen.
         environment: More environment variables.
         pass_fds: More descriptors that it inherits.
@@ -266,6 +279,7 @@ class TerminalHelper(Helper):
         echo: bool = False,
         typed: bytes = b"",
         controlling: bool = True,
+        asleep: bool = True,
         keep_slave: bool = False,
         environment: Mapping[str, str] | None = None,
         pass_fds: Iterable[int] = (),
@@ -274,19 +288,41 @@ class TerminalHelper(Helper):
         master, slave = pty.openpty()
         _set_modes(slave, echo=echo)
         os.write(master, typed)
+        report, reporter = os.pipe()
+        # The process id stays that of the program: setsid forks only where it leads a group already.
+        run = ["setsid", *(["--ctty"] if controlling else []), *(command or [wire.program])]
         process = subprocess.Popen(
-            # The process id stays that of the program: setsid forks only where it leads a group already.
-            ["setsid", *(["--ctty"] if controlling else []), *(command or [wire.program])],
+            [sys.executable, "-S", "-c", _SLEEPER, str(reporter), *run] if asleep else run,
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=_environment(config, environment),
-            pass_fds=(master, *pass_fds),
+            pass_fds=(master, reporter, *pass_fds),
         )
+        os.close(reporter)
+        with os.fdopen(report) as reported:
+            self._pid = int(reported.readline()) if asleep else process.pid
         self._slave = io.FileIO(slave, "r")
         if not keep_slave:
             self._slave.close()
         super().__init__(wire, process, reads=io.FileIO(master, "r"), writes=io.FileIO(os.dup(master), "w"))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.signal(signal.SIGKILL)
+        super().__exit__(kind, error, traceback)
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal, if it runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
 
     def hang_up(self) -> None:
         """Closes whatever of the terminal is open here."""

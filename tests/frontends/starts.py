@@ -132,7 +132,7 @@ def run(slapd: Slapd, *, count: int, seed: int) -> Report:
                 starts = Starts(prosody, command, listener, random.Random(f"{seed} {first}"), report)
                 for index in range(first, count, _PROSODIES):
                     starts.start(MOMENTS[index % len(MOMENTS)], again=index // _PROSODIES % 3 == 2)
-            wait_until(lambda: process_info(command.pid) is None, PATIENCE)  # it has a last line for its log
+            assert wait_until(lambda: process_info(command.pid) is None, PATIENCE)  # its log is in the directory
         return report
 
     with ThreadPoolExecutor(_PROSODIES) as pool:

@@ -15,10 +15,15 @@ from ldapauth.frontends.asker import Asker
 from tests.frontends.programs import PATIENCE
 from tests.servers.process import wait_until
 
-# Is awake from when the first file is there until the second is; then it sleeps, and naps once more for each signal.
+# Is awake from when the first file is there until the second is. Then it sleeps; it naps once more for each SIGUSR1,
+# and SIGUSR2 wakes it for good.
 _PROGRAM = """
 import os, signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: None)
+def stay_awake(*_):
+    while True:
+        pass
+signal.signal(signal.SIGUSR2, stay_awake)
 open(sys.argv[1], "w").close()
 while not os.path.exists(sys.argv[2]):
     pass
@@ -42,20 +47,20 @@ class Parent:
         return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[0])
 
     @property
-    def asleep(self) -> bool:
-        """Whether it sleeps."""
-        return "State:\tS" in Path(f"/proc/{self.process.pid}/status").read_text()
+    def state(self) -> str:
+        """The letter for what it does: R, S or T."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def fall_asleep(self) -> None:
         """Has it fall asleep for the first time."""
         self._sleep.touch()
-        assert wait_until(lambda: self.asleep, PATIENCE)
+        assert wait_until(lambda: self.state == "S", PATIENCE)
 
     def nap_again(self) -> None:
         """Wakes it, and has it fall asleep again."""
         before = self.naps
         self.process.send_signal(signal.SIGUSR1)
-        assert wait_until(lambda: self.asleep and self.naps > before, PATIENCE)
+        assert wait_until(lambda: self.state == "S" and self.naps > before, PATIENCE)
 
 
 @pytest.fixture
@@ -84,15 +89,29 @@ def test_who_has_woken_does_not_wait(parent: Parent) -> None:
     assert not asker.waits
 
 
+@pytest.mark.parametrize("seen", ["at-first", "a-moment-later"])
+def test_who_has_woken_and_is_busy_does_not_wait(parent: Parent, seen: str) -> None:
+    """A process that was seen asleep and is awake does not wait, though it has not slept again."""
+    if seen == "at-first":
+        parent.fall_asleep()
+    asker = Asker()
+    if seen == "a-moment-later":
+        parent.fall_asleep()
+        asker.may_sleep()
+    parent.process.send_signal(signal.SIGUSR2)
+    assert wait_until(lambda: parent.state == "R", PATIENCE)
+    assert not asker.waits
+
+
 def test_who_is_stopped_does_not_wait(parent: Parent) -> None:
     """A process that is stopped does not wait, nor does it when it goes on, for it has been interrupted."""
     parent.fall_asleep()
     asker = Asker()
     parent.process.send_signal(signal.SIGSTOP)
-    assert wait_until(lambda: not parent.asleep, PATIENCE)
+    assert wait_until(lambda: parent.state == "T", PATIENCE)
     assert not asker.waits
     parent.process.send_signal(signal.SIGCONT)
-    assert wait_until(lambda: parent.asleep, PATIENCE)
+    assert wait_until(lambda: parent.state == "S", PATIENCE)
     assert not asker.waits
 
 

@@ -365,11 +365,11 @@ def test_rule_late_answer_newer_question_means_that_nobody_waits(
 
 def test_rule_interrupted_wait_means_that_nobody_waits(slow: Relay, patient: Path, log: Path) -> None:
     """When whoever asked has done anything but sleep since, no answer leaves, and the status is 0."""
-    with TerminalHelper(patient, log) as helper:
+    with TerminalHelper(patient, log, asleep=False) as helper:
         helper.wait_until_ready()
         slow.hold()
         helper.send(f"{RIGHT}\n".encode())
-        for _ in range(3):  # this process has asked
+        for _ in range(3):
             time.sleep(0.01)
         slow.wait_until_holding()
         slow.release()
