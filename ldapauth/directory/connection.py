@@ -184,6 +184,19 @@ class Connection:
         """Seconds since the last answer."""
         return now() - self._used
 
+    @property
+    def seems_alive(self) -> bool:
+        """Whether nothing waits on it, for whoever only looks: another thread may take the connection meanwhile.
+
+        That thread's poll object is its own; one that two threads use at once raises an error in either.
+        """
+        try:
+            look = select.poll()
+            look.register(self._socket, select.POLLIN)
+            return not self.closed and not look.poll(0)
+        except (OSError, ValueError):  # closed by now
+            return False
+
     def fit(self, idle_limit: float, max_age: float) -> bool:
         """Whether it may be used for another question: not too old, not idle for too long, and not closing.
 

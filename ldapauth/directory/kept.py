@@ -61,9 +61,12 @@ class Kept:
             self._slots.get_nowait()
         except queue.Empty:
             return None
-        connection = self.take(server)
-        if connection is None:
-            self._slots.put(None)
+        connection = None
+        try:
+            connection = self.take(server)
+        finally:
+            if connection is None:
+                self._slots.put(None)
         return connection
 
     def take(self, server: Server) -> Connection | None:
@@ -102,7 +105,7 @@ class Kept:
     def silent_for(self) -> float:
         """Seconds since the last answer on a connection that is idle and looks alive; infinite where there is none."""
         idle = [connection for kept in list(self._idle.values()) for connection in list(kept)]
-        return min((each.idle_for for each in idle if each.fit(self._idle_limit, MAX_AGE)), default=math.inf)
+        return min((each.idle_for for each in idle if each.seems_alive), default=math.inf)
 
     def drop(self, server: Server) -> None:
         """Closes every connection to a server."""

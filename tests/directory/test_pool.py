@@ -398,3 +398,23 @@ def test_remembered_name_while_the_directory_is_away(make: Make, proxy: Proxy, m
             return False
 
     assert wait_until(accepted, PATIENCE)
+
+
+def test_whoever_looks_disturbs_no_question(make: Make, slapd: Slapd) -> None:
+    """While monitors look at the connections all the time, every login on them is answered, and none is lost."""
+    asked = make(servers=[slapd.url], max_connections=2)
+    assert login(asked) == ACCEPTED
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            asked.is_ready(Deadline.after(PATIENCE))
+
+    with ThreadPoolExecutor(3) as executor:
+        looking = [executor.submit(look) for _ in range(3)]
+        try:
+            assert {login(asked) for _ in range(500)} == {ACCEPTED}
+        finally:
+            over.set()
+    assert [each.exception() for each in looking] == [None] * 3
+    assert [in_use for in_use, _ in asked.state().connections.values()] == [0, 0]
