@@ -1,6 +1,7 @@
 """The memory that is shared in a real Redis: seen by all, and missed by nobody when it is away."""
 
 import contextlib
+import json
 import logging
 import os
 import threading
@@ -13,6 +14,9 @@ from ldapauth.config import Secret
 from ldapauth.deadline import Deadline
 from ldapauth.errors import ConfigurationError
 from ldapauth.guard import Guard
+from ldapauth.guard.digest import SlowHash
+from ldapauth.guard.memory import Patience
+from ldapauth.guard.record import EMPTY
 from ldapauth.verdict import ACCEPTED, Verdict
 from tests.frontends.programs import hanging
 from tests.guard.directory import JULIET, ROMEO, Directory
@@ -161,14 +165,51 @@ def test_nothing_is_kept_for_ever(make: Make, directory: Directory, redis: Redis
 
 
 @pytest.mark.usefixtures("patient")
+def test_record_that_was_made_up_is_none(
+    make: Make, directory: Directory, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who may write to Redis, and has no secret, logs nobody in; the log says once that somebody has tried."""
+    guard = make(cache_ttl=60.0)
+    assert directory.login(guard, JULIET, "guess") == "wrong-password"
+    (key,) = redis.run("KEYS", "*").split()
+    for mark in ("", "0" * 32, redis.run("GET", key)[:32]):
+        tree = json.loads(redis.run("GET", key)[32:])
+        (wrong,) = tree["s"]
+        redis.run("SET", key, mark + json.dumps({**tree, "s": [], "k": wrong}, separators=(",", ":")))
+        assert directory.login(guard, JULIET, "guess") == "wrong-password"
+    assert len(directory.asked) == 4
+    assert len([line for line in caplog.messages if line.startswith("event=redis-forged")]) == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_record_of_somebody_else_is_none(make: Make, directory: Directory, redis: Redis) -> None:
+    """What is kept of one user is good in that place alone, and so is the mark that somebody was forgotten."""
+    guard = make(cache_ttl=60.0)
+    directory.login(guard, ROMEO, "right")
+    (romeo,) = redis.run("KEYS", "*").split()
+    directory.login(guard, JULIET, "right")
+    (juliet,) = {*redis.run("KEYS", "*").split()} - {romeo}
+    for is_forgotten in (False, True):
+        if is_forgotten:
+            guard.forget(ROMEO)
+        redis.run("SET", juliet, redis.run("GET", romeo))
+        assert guard._shared
+        assert guard._shared.look("example.com\0juliet", Patience(PATIENCE)).record == EMPTY
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(
     "garbage", ["", "x", "[]", "1", '{"g":1}', '{"g":"","s":[[1,2]]}', '{"g":"","k":["x","y"]}', '{"e":"other","g":""}']
 )
-def test_garbage_in_redis_is_no_record(make: Make, directory: Directory, redis: Redis, garbage: str) -> None:
-    """What somebody else has put there is nothing, and is written over."""
+def test_garbage_in_redis_is_no_record(
+    make: Make, directory: Directory, redis: Redis, garbage: str, *, sealed: bool
+) -> None:
+    """What somebody else, or another version, has put there is nothing, and is written over."""
     guard = make(cache_ttl=60.0)
     assert directory.login(guard, JULIET, "right") == "accepted"
-    redis.run("SET", redis.run("KEYS", "*"), garbage)
+    key = redis.run("KEYS", "*")
+    redis.run("SET", key, SlowHash(SECRET).sealed(key, garbage.encode()).decode() if sealed else garbage)
     assert directory.login(guard, JULIET, "right") == "accepted"
     assert directory.login(guard, JULIET, "right") == "cached"
 
