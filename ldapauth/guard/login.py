@@ -58,8 +58,7 @@ class Login:
             if judgement is not Judgement.UNKNOWN:
                 break
             if self._rules.domain_failures and self._asked(lambda keeper: keeper.is_full(self._domain, self._patience)):
-                judgement = Judgement.TOO_MANY
-                break
+                return Judgement.TOO_MANY  # nothing is learnt of the user, of whom there may be no such
             if not self._rules.failures or self._count_guess():
                 return judgement
         else:

@@ -235,6 +235,17 @@ def test_ceiling_of_a_domain(directory: Directory) -> None:
     assert directory.login(guard, ("juliet", "example.org"), "right") == "accepted"
 
 
+def test_full_domain_remembers_no_made_up_names(directory: Directory) -> None:
+    """Beyond the ceiling of a domain nobody fills the memory with names that he makes up: who is known stays known."""
+    guard = Guard(Settings(domain_failures=1))
+    assert directory.login(guard, ROMEO, "right") == "accepted"
+    assert directory.login(guard, JULIET, "wrong") == "wrong-password"
+    before = len(guard._own)
+    for number in range(100):
+        assert directory.login(guard, (f"made-up-{number}", "example.com"), "x") == "budget"
+    assert len(guard._own) == before
+
+
 # Right passwords.
 
 
