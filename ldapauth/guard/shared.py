@@ -207,10 +207,13 @@ class SharedMemory:
         """The client, which only the line's thread uses; what we owe Redis is paid first."""
         if self._owed:
             with self._lock:
-                owed = list(self._owed)
-            self._client.forget(owed)
-            with self._lock:
-                self._owed.difference_update(owed)
+                owed, self._owed = self._owed, set()  # whoever is to be forgotten from here on is owed once more
+            try:
+                self._client.forget(owed)
+            except BaseException:
+                with self._lock:
+                    self._owed |= owed
+                raise
         return self._client
 
 

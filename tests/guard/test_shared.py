@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -165,6 +165,17 @@ def test_nothing_is_kept_for_ever(make: Make, directory: Directory, redis: Redis
 
 
 @pytest.mark.usefixtures("patient")
+def test_full_domain_leaves_no_made_up_names_in_redis(make: Make, directory: Directory, redis: Redis) -> None:
+    """Beyond the ceiling of a domain nobody fills Redis with names that he makes up."""
+    guard = make(domain_failures=1)
+    assert directory.login(guard, JULIET, "wrong") == "wrong-password"
+    before = redis.run("DBSIZE")
+    for number in range(20):
+        assert directory.login(guard, (f"made-up-{number}", "example.com"), "x") == "budget"
+    assert redis.run("DBSIZE") == before
+
+
+@pytest.mark.usefixtures("patient")
 def test_record_that_was_made_up_is_none(
     make: Make, directory: Directory, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,6 +263,33 @@ def test_change_while_redis_is_away_is_told_when_it_is_back(
         directory.passwords[JULIET] = "new"
         one.forget(JULIET)
     wait_until_shared(one)
+    assert directory.login(two, JULIET, "right") == "wrong-password"
+
+
+def test_change_while_another_is_told_is_told_too(
+    make: Make, directory: Directory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user whose password is changed again, just while Redis is told of the last time, is forgotten again."""
+    one, two = (make(cache_ttl=3600.0) for _ in range(2))
+    for guard in (one, two):
+        wait_until_shared(guard)
+    monkeypatch.setattr("ldapauth.guard.PATIENCE", PATIENCE)
+    assert one._shared
+    tell = one._shared._client.forget
+    meanwhile: list[str] = []
+
+    def forget(keys: Iterable[str]) -> None:
+        tell(keys)
+        if not meanwhile:
+            meanwhile.append(directory.login(two, JULIET, "right"))
+            one.forget(JULIET)  # Redis is still taken to be away
+
+    with hanging(redis):
+        one.forget(JULIET)
+        monkeypatch.setattr(one._shared._client, "forget", forget)
+    wait_until_shared(one)
+    assert meanwhile == ["accepted"]
+    directory.passwords[JULIET] = "new"
     assert directory.login(two, JULIET, "right") == "wrong-password"
 
 
