@@ -17,6 +17,7 @@ from . import certificate, guard, jid, log
 from .config import Domain, Operation, Settings
 from .deadline import Deadline, now
 from .directory import Connection, Directory, Opener, User
+from .directory.aliases import refuse_aliases
 from .errors import (
     ChangeRefused,
     ConfigurationError,
@@ -126,6 +127,7 @@ class Provider:
                 problems += error.problems
         if problems:
             raise ConfigurationError(*problems)
+        refuse_aliases(settings)
 
     @property
     def directories(self) -> dict[str, Directory]:

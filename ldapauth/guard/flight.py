@@ -4,6 +4,7 @@ A device with an old password may open several connections at once, and each wou
 """
 
 import threading
+from collections.abc import Hashable
 from types import TracebackType
 
 from ldapauth.deadline import Deadline
@@ -15,13 +16,13 @@ class Flights:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[bytes, _Flight] = {}
+        self._under_way: dict[Hashable, _Flight] = {}
 
-    def of(self, question: bytes, deadline: Deadline) -> "_Boarding":
+    def of(self, question: Hashable, deadline: Deadline) -> "_Boarding":
         """A context that only one thread at a time is in for a question."""
         return _Boarding(self, question, deadline)
 
-    def enter(self, question: bytes, deadline: Deadline) -> None:
+    def enter(self, question: Hashable, deadline: Deadline) -> None:
         """Waits until nobody else is asking it.
 
         Raises:
@@ -40,13 +41,13 @@ class Flights:
             self._leave(question, flight)
             raise
 
-    def leave(self, question: bytes) -> None:
+    def leave(self, question: Hashable) -> None:
         """Lets the next one in."""
         flight = self._under_way[question]
         flight.lock.release()
         self._leave(question, flight)
 
-    def _leave(self, question: bytes, flight: "_Flight") -> None:
+    def _leave(self, question: Hashable, flight: "_Flight") -> None:
         with self._lock:
             flight.people -= 1
             if not flight.people:
@@ -69,7 +70,7 @@ class _Flight:
 class _Boarding:
     __slots__ = ("_deadline", "_flights", "_question")
 
-    def __init__(self, flights: Flights, question: bytes, deadline: Deadline) -> None:
+    def __init__(self, flights: Flights, question: Hashable, deadline: Deadline) -> None:
         self._flights = flights
         self._question = question
         self._deadline = deadline

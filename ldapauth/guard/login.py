@@ -10,6 +10,7 @@ from typing import TypeVar
 from ldapauth.deadline import now
 from ldapauth.verdict import Reason, Verdict
 
+from .digest import Digest
 from .line import Away
 from .memory import Change, Keeper, Patience, Seen
 from .record import Judgement, Record, Rules
@@ -17,6 +18,7 @@ from .record import Judgement, Record, Rules
 _T = TypeVar("_T")
 
 _ATTEMPTS = 3  # to count a guess, where others change the same record
+_NONE = Digest(b"", b"")  # for a record that has none to compare with
 
 
 User = tuple[str, str]
@@ -56,8 +58,7 @@ class Login:
             if judgement is not Judgement.UNKNOWN:
                 break
             if self._rules.domain_failures and self._asked(lambda keeper: keeper.is_full(self._domain, self._patience)):
-                judgement = Judgement.TOO_MANY
-                break
+                return Judgement.TOO_MANY  # nothing is learnt of the user, of whom there may be no such
             if not self._rules.failures or self._count_guess():
                 return judgement
         else:
@@ -106,10 +107,10 @@ class Login:
 
         def ask(keeper: Keeper) -> Seen:
             # No slow hash for whoever is unknown; if somebody is not any more, that is seen at the next try.
-            digest = b"" if self._seen.record.bare else self._digest()
+            digest = _NONE if self._seen.record.bare else self._digest()
 
             def count(record: Record, moment: float) -> Record:
-                comparable = digest or record.bare
+                comparable = digest is not _NONE or record.bare
                 unknown = comparable and self._rules.judge(record, digest, moment) is Judgement.UNKNOWN
                 counted[:] = [moment] if unknown else []
                 return self._rules.guessed(record, moment) if unknown else record
@@ -120,7 +121,7 @@ class Login:
         self._guessed = next((moment for moment in counted if moment in self._seen.record.wrong), None)
         return self._guessed is not None
 
-    def _change(self, change: Callable[[Record, bytes, float], Record]) -> None:
+    def _change(self, change: Callable[[Record, Digest, float], Record]) -> None:
         """Changes the record; what stands for the password is made before, and not where others wait for Redis."""
 
         def ask(keeper: Keeper) -> Seen:
@@ -137,7 +138,7 @@ class Login:
         self._looked = now()
 
     def _look(self) -> None:
-        self._known_digest: bytes | None = None
+        self._known_digest: Digest | None = None
         self._seen = self._asked(lambda keeper: keeper.look(self._user, self._patience))
         self._looked = now()
 
@@ -150,7 +151,7 @@ class Login:
             self._look()
             return ask(self._keepers[0])
 
-    def _digest(self) -> bytes:
+    def _digest(self) -> Digest:
         """What stands for the password where the record is kept; it may take some milliseconds."""
         if self._known_digest is None:
             self._known_digest = self._keepers[0].digest(self._user, self._password)

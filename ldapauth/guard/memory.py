@@ -15,7 +15,7 @@ from ldapauth.config import Guard as Settings
 from ldapauth.deadline import now
 
 from .ceiling import Ceiling
-from .digest import FastHash
+from .digest import Digest, FastHash
 from .record import EMPTY, TOMBSTONE, Record
 
 MOST_USERS = 50_000
@@ -50,7 +50,7 @@ class Seen:
 class Keeper(Protocol):
     """Who keeps records, by texts that stand for users, and counts the wrong passwords of domains."""
 
-    def digest(self, user: str, password: str) -> bytes:
+    def digest(self, user: str, password: str) -> Digest:
         """What stands for a password here."""
 
     def look(self, user: str, patience: Patience) -> Seen:
@@ -96,7 +96,7 @@ class OwnMemory:
         most = self._settings.domain_failures
         self._ceiling = Ceiling(most, self._settings.window) if most else None
 
-    def digest(self, user: str, password: str) -> bytes:
+    def digest(self, user: str, password: str) -> Digest:
         """What stands for a password here."""
         return self._hash.password(user, password)
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from ldapauth.config import Guard as Settings
 
+from .digest import Digest
+
 KNOWN = 86_400.0
 """Seconds for which a password that was right is known to be no guess, where guesses are counted: a day."""
 
@@ -22,13 +24,17 @@ guesser that it is right, without the directory having a say; but someone who on
 TOMBSTONE = 3600.0
 """Seconds for which it is known that a user was forgotten: as long as a question can have been under way."""
 
+SLACK = 5.0
+"""Seconds by which a moment may be yet to come, as clocks are put right. One that is further off is not believed, or
+what is remembered would last for longer than it may."""
+
 
 class Record(NamedTuple):
     """What is known of one user.
 
     Attributes:
         generation: Another one each time that the user is forgotten: what was asked before is not to be learnt after.
-        stale: Digests of passwords that the directory refused as wrong, each with when; the latest last.
+        stale: The digests of passwords that the directory refused as wrong, each with when; the latest last.
         good: The digest of the password that was right last, with when the directory said so.
         wrong: When each guess that counts was made; the latest last.
         over: When guesses were refused because there were too many.
@@ -77,7 +83,7 @@ class Rules:
         self.keeps_good = max(KNOWN if counts else 0.0, settings.cache_ttl, settings.stale_if_error)
         self.lifetime = max(settings.stale_ttl, settings.window if counts else 0.0, self.keeps_good)
 
-    def judge(self, record: Record, digest: bytes, now: float) -> Judgement:
+    def judge(self, record: Record, digest: Digest, now: float) -> Judgement:
         """What is to be done about a password.
 
         Args:
@@ -86,7 +92,7 @@ class Rules:
             now: Seconds, on the clock of whoever keeps the record.
         """
         settings = self._settings
-        if any(known == digest and now - when < settings.stale_ttl for known, when in record.stale):
+        if any(known == digest.wrong and self._is_fresh(when, now) for known, when in record.stale):
             return Judgement.STALE
         spent = bool(settings.failures) and len(self._recent(record.wrong, now)) >= settings.failures
         age = self.age(record, digest, now)
@@ -94,12 +100,12 @@ class Rules:
             return Judgement.TOO_MANY if spent else Judgement.UNKNOWN
         return Judgement.CACHED if age < settings.cache_ttl else Judgement.KNOWN
 
-    def age(self, record: Record, digest: bytes, now: float) -> float | None:
+    def age(self, record: Record, digest: Digest, now: float) -> float | None:
         """How many seconds ago the directory said of a password that it is right; None if it is not known to."""
-        if record.good is None or record.good[0] != digest:
+        if record.good is None or record.good[0] != digest.right:
             return None
-        age = now - record.good[1]
-        return age if age < self.keeps_good else None
+        when = record.good[1]
+        return now - when if _is_within(self.keeps_good, when, now) else None
 
     def guessed(self, record: Record, now: float) -> Record:
         """Before an unknown password is asked about: it counts from here, so that no two at once count as one."""
@@ -109,11 +115,11 @@ class Rules:
         """After one guess too many."""
         return record._replace(over=(*self._recent(record.over, now), now)[-MOST_GUESSES:])
 
-    def accepted(self, record: Record, digest: bytes, now: float) -> Record:
+    def accepted(self, record: Record, digest: Digest, now: float) -> Record:
         """After a yes: whatever was wrong before, the directory has begun to count anew as well."""
-        return Record(record.generation, good=(digest, now) if self.keeps_good else None)
+        return Record(record.generation, good=(digest.right, now) if self.keeps_good else None)
 
-    def wrong(self, record: Record, digest: bytes, now: float, guessed: float | None) -> Record:
+    def wrong(self, record: Record, digest: Digest, now: float, guessed: float | None) -> Record:
         """After the directory has said that a password is wrong.
 
         Args:
@@ -123,11 +129,11 @@ class Rules:
             guessed: When the guess was counted; None if it was not, as the password was known to be right.
         """
         stale, good = record.stale, record.good
-        if good and good[0] == digest:  # it has been changed, so what was wrong before may be right by now
+        if good and good[0] == digest.right:  # it has been changed, so what was wrong before may be right by now
             stale, good = (), None
-        kept = tuple((known, when) for known, when in stale if known != digest and self._is_fresh(when, now))
+        kept = tuple((known, when) for known, when in stale if known != digest.wrong and self._is_fresh(when, now))
         record = record._replace(
-            stale=(*kept, (digest, now))[-MOST_STALE:] if self._settings.stale_ttl else (), good=good
+            stale=(*kept, (digest.wrong, now))[-MOST_STALE:] if self._settings.stale_ttl else (), good=good
         )
         return record if guessed is not None else self.guessed(record, now)
 
@@ -143,7 +149,12 @@ class Rules:
         return record._replace(wrong=tuple(wrong))
 
     def _recent(self, moments: tuple[float, ...], now: float) -> tuple[float, ...]:
-        return tuple(when for when in moments if now - when < self._settings.window)
+        return tuple(when for when in moments if _is_within(self._settings.window, when, now))
 
     def _is_fresh(self, when: float, now: float) -> bool:
-        return now - when < self._settings.stale_ttl
+        return _is_within(self._settings.stale_ttl, when, now)
+
+
+def _is_within(seconds: float, when: float, now: float) -> bool:
+    """Whether a moment is no longer ago than that, and none that is yet to come."""
+    return -SLACK <= now - when < seconds

@@ -21,7 +21,7 @@ from ldapauth.deadline import now
 from ldapauth.errors import ConfigurationError
 
 from .ceiling import Ceiling
-from .digest import FastHash, SlowHash
+from .digest import Digest, FastHash, SlowHash
 from .line import Away, Line
 from .memory import Change, Patience, Seen, forgotten
 from .record import EMPTY, TOMBSTONE, Record
@@ -101,17 +101,17 @@ class SharedMemory:
     def reset(self) -> None:
         """Starts anew; for a forked child, which must not use its parent's connection, thread and locks."""
         self._line.reset()
-        self._client = _Client(self._settings, self._lifetime)
+        self._client = _Client(self._settings, self._lifetime, self._slow)
         self._lock = threading.Lock()
         self._fast = FastHash()
-        self._hashed: cachetools.LRUCache[bytes, bytes] = cachetools.LRUCache(_MOST_HASHED)
+        self._hashed: cachetools.LRUCache[Digest, Digest] = cachetools.LRUCache(_MOST_HASHED)
         self._owed: set[str] = set()
 
     def close(self) -> None:
         """Ends the thread, and with it the connection; nothing is asked any more."""
         self._line.close()
 
-    def digest(self, user: str, password: str) -> bytes:
+    def digest(self, user: str, password: str) -> Digest:
         """What stands for a password here. The slow hash of a password is made once in a process."""
         fast = self._fast.password(user, password)
         with self._lock:
@@ -207,22 +207,29 @@ class SharedMemory:
         """The client, which only the line's thread uses; what we owe Redis is paid first."""
         if self._owed:
             with self._lock:
-                owed = list(self._owed)
-            self._client.forget(owed)
-            with self._lock:
-                self._owed.difference_update(owed)
+                owed, self._owed = self._owed, set()  # whoever is to be forgotten from here on is owed once more
+            try:
+                self._client.forget(owed)
+            except BaseException:
+                with self._lock:
+                    self._owed |= owed
+                raise
         return self._client
 
 
 class _Client:
     """What is asked of Redis, by the keys; blocks, and raises whatever the library raises.
 
+    Each record is sealed for its key: whoever may write to Redis can put an old one back, but make none up.
+
     Raises:
         ConfigurationError: See `SharedMemory`.
     """
 
-    def __init__(self, settings: Settings, lifetime: float) -> None:
+    def __init__(self, settings: Settings, lifetime: float, slow: SlowHash) -> None:
         self._lifetime = lifetime
+        self._hash = slow
+        self._has_seen_forged = False
         url = settings.storage.reveal() if settings.storage else ""
         try:
             pool = _pool(url)
@@ -247,9 +254,12 @@ class _Client:
         if seen:
             remembered = record.generation == seen.epoch.decode()
             lifetime = self._lifetime if remembered else max(self._lifetime, TOMBSTONE)
-            arguments = [seen.kept, seen.epoch, _encoded(record, seen.epoch), math.ceil(lifetime)]
+            text = _encoded(record, seen.epoch)
+            sealed = self._hash.sealed(key, text) if text else b""
+            arguments = [seen.kept, seen.epoch, sealed, math.ceil(lifetime)]
         swapped, kept, epoch, seconds, micros = self._script([key, _EPOCH], arguments)
-        return _Seen(_decoded(kept, epoch), int(seconds) + int(micros) / 1e6, kept, epoch, now(), bool(swapped))
+        record = _decoded(self._opened(key, kept), epoch)
+        return _Seen(record, int(seconds) + int(micros) / 1e6, kept, epoch, now(), bool(swapped))
 
     def forget(self, keys: Iterable[str]) -> None:
         """Gives users a new generation; everybody, where the key is that of the epoch."""
@@ -259,8 +269,17 @@ class _Client:
                 if key == _EPOCH:
                     pipeline.set(_EPOCH, generation)
                 else:
-                    pipeline.set(key, json.dumps({"g": generation}), ex=math.ceil(TOMBSTONE))
+                    mark = self._hash.sealed(key, json.dumps({"g": generation}).encode())
+                    pipeline.set(key, mark, ex=math.ceil(TOMBSTONE))
             pipeline.execute()
+
+    def _opened(self, key: str, kept: bytes) -> bytes:
+        """The record that is there; nothing if none of us has put it there."""
+        record = self._hash.opened(key, kept) if kept else b""
+        if record is None and not self._has_seen_forged:
+            self._has_seen_forged = True
+            log.event(_log, logging.WARNING, "redis-forged", detail="a record there is not of our making")
+        return record or b""
 
 
 def _pool(url: str) -> "tuple[redis.Redis, redis.ConnectionPool]":

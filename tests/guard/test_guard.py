@@ -10,6 +10,7 @@ from ldapauth.config import Guard as Settings
 from ldapauth.deadline import Deadline
 from ldapauth.errors import DeadlineExceeded, UnclearAnswer
 from ldapauth.guard import Guard, make, memory, record
+from ldapauth.guard.digest import Digest, FastHash, SlowHash
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests.guard.conftest import Clock
 from tests.guard.directory import JULIET, ROMEO, Directory
@@ -234,6 +235,17 @@ def test_ceiling_of_a_domain(directory: Directory) -> None:
     assert directory.login(guard, ("juliet", "example.org"), "right") == "accepted"
 
 
+def test_full_domain_remembers_no_made_up_names(directory: Directory) -> None:
+    """Beyond the ceiling of a domain nobody fills the memory with names that he makes up: who is known stays known."""
+    guard = Guard(Settings(domain_failures=1))
+    assert directory.login(guard, ROMEO, "right") == "accepted"
+    assert directory.login(guard, JULIET, "wrong") == "wrong-password"
+    before = len(guard._own)
+    for number in range(100):
+        assert directory.login(guard, (f"made-up-{number}", "example.com"), "x") == "budget"
+    assert len(guard._own) == before
+
+
 # Right passwords.
 
 
@@ -398,7 +410,7 @@ def test_memory_is_bounded() -> None:
         kept.change(
             f"example.com\0user{number}",
             memory.Seen(record.EMPTY, 0.0),
-            lambda known, now: guard._rules.wrong(known, os.urandom(16), now, None),
+            lambda known, now: guard._rules.wrong(known, Digest(os.urandom(16), os.urandom(16)), now, None),
             memory.Patience(0),
         )
         if number in (4 * memory.MOST_USERS, 999_999):
@@ -427,6 +439,27 @@ def test_forked_child_knows_nothing_of_its_parent(directory: Directory) -> None:
     assert directory.login(guard, JULIET, "right") == "cached"
 
 
+@pytest.mark.parametrize("hashed", [FastHash(), SlowHash("a secret")])
+def test_wrong_password_does_not_look_like_a_right_one(hashed: FastHash | SlowHash) -> None:
+    """What stands for a password where it was wrong says nothing of what stands for it where it was right."""
+    digest = hashed.password("user", "password")
+    assert digest == hashed.password("user", "password")
+    assert digest.wrong != digest.right
+
+
+def test_moment_that_is_yet_to_come_is_not_believed(directory: Directory, clock: Clock) -> None:
+    """After a clock was put back by more than a little, what was remembered is asked about again."""
+    guard = Guard(Settings(cache_ttl=60.0))
+    assert directory.login(guard, JULIET, "right") == "accepted"
+    assert directory.login(guard, ROMEO, "old") == "wrong-password"
+    clock.forward(-record.SLACK)
+    assert directory.login(guard, JULIET, "right") == "cached"
+    assert directory.login(guard, ROMEO, "old") == "stale"
+    clock.forward(-1)
+    assert directory.login(guard, JULIET, "right") == "accepted"
+    assert directory.login(guard, ROMEO, "old") == "wrong-password"
+
+
 def test_no_password_is_in_memory() -> None:
     """What is kept has neither a password in it nor a hash that could be made without the key."""
     directory, guard = Directory(), Guard(Settings(cache_ttl=60.0))
@@ -436,4 +469,4 @@ def test_no_password_is_in_memory() -> None:
     assert known.good is not None
     assert len(known.good[0]) == 16
     assert "password" not in repr(known)
-    assert Guard(Settings())._own.digest("example.com\0juliet", "right") != known.good[0]
+    assert Guard(Settings())._own.digest("example.com\0juliet", "right").right != known.good[0]

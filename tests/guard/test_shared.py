@@ -1,10 +1,11 @@
 """The memory that is shared in a real Redis: seen by all, and missed by nobody when it is away."""
 
 import contextlib
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -13,6 +14,9 @@ from ldapauth.config import Secret
 from ldapauth.deadline import Deadline
 from ldapauth.errors import ConfigurationError
 from ldapauth.guard import Guard
+from ldapauth.guard.digest import SlowHash
+from ldapauth.guard.memory import Patience
+from ldapauth.guard.record import EMPTY
 from ldapauth.verdict import ACCEPTED, Verdict
 from tests.frontends.programs import hanging
 from tests.guard.directory import JULIET, ROMEO, Directory
@@ -161,14 +165,62 @@ def test_nothing_is_kept_for_ever(make: Make, directory: Directory, redis: Redis
 
 
 @pytest.mark.usefixtures("patient")
+def test_full_domain_leaves_no_made_up_names_in_redis(make: Make, directory: Directory, redis: Redis) -> None:
+    """Beyond the ceiling of a domain nobody fills Redis with names that he makes up."""
+    guard = make(domain_failures=1)
+    assert directory.login(guard, JULIET, "wrong") == "wrong-password"
+    before = redis.run("DBSIZE")
+    for number in range(20):
+        assert directory.login(guard, (f"made-up-{number}", "example.com"), "x") == "budget"
+    assert redis.run("DBSIZE") == before
+
+
+@pytest.mark.usefixtures("patient")
+def test_record_that_was_made_up_is_none(
+    make: Make, directory: Directory, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who may write to Redis, and has no secret, logs nobody in; the log says once that somebody has tried."""
+    guard = make(cache_ttl=60.0)
+    assert directory.login(guard, JULIET, "guess") == "wrong-password"
+    (key,) = redis.run("KEYS", "*").split()
+    for mark in ("", "0" * 32, redis.run("GET", key)[:32]):
+        tree = json.loads(redis.run("GET", key)[32:])
+        (wrong,) = tree["s"]
+        redis.run("SET", key, mark + json.dumps({**tree, "s": [], "k": wrong}, separators=(",", ":")))
+        assert directory.login(guard, JULIET, "guess") == "wrong-password"
+    assert len(directory.asked) == 4
+    assert len([line for line in caplog.messages if line.startswith("event=redis-forged")]) == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_record_of_somebody_else_is_none(make: Make, directory: Directory, redis: Redis) -> None:
+    """What is kept of one user is good in that place alone, and so is the mark that somebody was forgotten."""
+    guard = make(cache_ttl=60.0)
+    directory.login(guard, ROMEO, "right")
+    (romeo,) = redis.run("KEYS", "*").split()
+    directory.login(guard, JULIET, "right")
+    (juliet,) = {*redis.run("KEYS", "*").split()} - {romeo}
+    for is_forgotten in (False, True):
+        if is_forgotten:
+            guard.forget(ROMEO)
+        redis.run("SET", juliet, redis.run("GET", romeo))
+        assert guard._shared
+        assert guard._shared.look("example.com\0juliet", Patience(PATIENCE)).record == EMPTY
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(
     "garbage", ["", "x", "[]", "1", '{"g":1}', '{"g":"","s":[[1,2]]}', '{"g":"","k":["x","y"]}', '{"e":"other","g":""}']
 )
-def test_garbage_in_redis_is_no_record(make: Make, directory: Directory, redis: Redis, garbage: str) -> None:
-    """What somebody else has put there is nothing, and is written over."""
+def test_garbage_in_redis_is_no_record(
+    make: Make, directory: Directory, redis: Redis, garbage: str, *, sealed: bool
+) -> None:
+    """What somebody else, or another version, has put there is nothing, and is written over."""
     guard = make(cache_ttl=60.0)
     assert directory.login(guard, JULIET, "right") == "accepted"
-    redis.run("SET", redis.run("KEYS", "*"), garbage)
+    key = redis.run("KEYS", "*")
+    redis.run("SET", key, SlowHash(SECRET).sealed(key, garbage.encode()).decode() if sealed else garbage)
     assert directory.login(guard, JULIET, "right") == "accepted"
     assert directory.login(guard, JULIET, "right") == "cached"
 
@@ -211,6 +263,33 @@ def test_change_while_redis_is_away_is_told_when_it_is_back(
         directory.passwords[JULIET] = "new"
         one.forget(JULIET)
     wait_until_shared(one)
+    assert directory.login(two, JULIET, "right") == "wrong-password"
+
+
+def test_change_while_another_is_told_is_told_too(
+    make: Make, directory: Directory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user whose password is changed again, just while Redis is told of the last time, is forgotten again."""
+    one, two = (make(cache_ttl=3600.0) for _ in range(2))
+    for guard in (one, two):
+        wait_until_shared(guard)
+    monkeypatch.setattr("ldapauth.guard.PATIENCE", PATIENCE)
+    assert one._shared
+    tell = one._shared._client.forget
+    meanwhile: list[str] = []
+
+    def forget(keys: Iterable[str]) -> None:
+        tell(keys)
+        if not meanwhile:
+            meanwhile.append(directory.login(two, JULIET, "right"))
+            one.forget(JULIET)  # Redis is still taken to be away
+
+    with hanging(redis):
+        one.forget(JULIET)
+        monkeypatch.setattr(one._shared._client, "forget", forget)
+    wait_until_shared(one)
+    assert meanwhile == ["accepted"]
+    directory.passwords[JULIET] = "new"
     assert directory.login(two, JULIET, "right") == "wrong-password"
 
 
