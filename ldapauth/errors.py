@@ -48,7 +48,10 @@ class DeadlineExceeded(DirectoryUnavailable):
 
 
 class UnclearAnswer(DirectoryUnavailable):
-    """The directory was asked about this very login, and its answer was neither yes nor no."""
+    """A server answered, and its answer was neither yes nor no: garbage, a result that is none, what may not be read.
+
+    It is no outage, so no memory answers in the directory's place.
+    """
 
 
 class OperationOff(LdapAuthError):

@@ -95,6 +95,12 @@ class _Event(logging.LogRecord):
         return _words(*self.event)
 
 
+class Quoting(str):
+    """A field's value with something of a server's answer in it, which may quote a user's name however it likes."""
+
+    __slots__ = ()
+
+
 class _Asked(threading.local):
     """What a line says of the question that a thread is at, and what only others know than whoever writes it.
 
@@ -180,6 +186,8 @@ class _Json(_Timed):
 class _Hidden:
     """Another style, with names of users replaced by a keyed hash: the same one for a name within a day.
 
+    What may quote a name is left out: a name has more spellings than could be looked for in it.
+
     Who has a list of names can't find out which is which by hashing it, without the key; and nobody can follow one user
     from day to day.
 
@@ -199,19 +207,14 @@ class _Hidden:
         return self._style.message(level, created, name, self._without_names(created, fields))
 
     def _without_names(self, created: float, fields: dict[str, str]) -> dict[str, str]:
+        fields = {key: value for key, value in fields.items() if not isinstance(value, Quoting)}
         user = fields.get("user")
         if not user:
             return fields
         day = time.strftime("%Y-%m-%d", time.localtime(created))
         text = "\0".join([day, fields.get("domain", ""), user]).lower().encode("utf-8", "surrogatepass")
         hidden = hmac.digest(self._key, text, hashlib.sha256).hex()[:16]
-        # What a server says of a failure may quote the name.
-        pattern = re.compile(re.escape(user), re.IGNORECASE)
-        return {key: hidden if key == "user" else _quoting(pattern, key, value) for key, value in fields.items()}
-
-
-def _quoting(pattern: re.Pattern[str], key: str, value: str) -> str:
-    return pattern.sub("***", value) if key == "detail" else value
+        return {**fields, "user": hidden}
 
 
 def _key(settings: Log) -> bytes:

@@ -27,6 +27,7 @@ from .errors import (
     NotAllowed,
     OperationOff,
     PolicyRefusal,
+    UnclearAnswer,
     UserExists,
     WrongPassword,
 )
@@ -304,11 +305,13 @@ class Provider:
             verdict, reason = "refused", "operation-off"
             raise
         except ChangeRefused as error:
-            verdict, reason, detail = "refused", error.word, str(error)
+            verdict, reason, detail = "refused", error.word, log.Quoting(error)
             raise
         except DirectoryUnavailable as error:
             late = isinstance(error, DeadlineExceeded)
             verdict, reason, detail = "unavailable", "late" if late else "outage", str(error)
+            if isinstance(error, UnclearAnswer):
+                detail = log.Quoting(detail)
             raise
         except BaseException:
             level = logging.ERROR

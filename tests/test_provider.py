@@ -11,7 +11,7 @@ from pytest_mock import MockerFixture
 from ldapauth import config, log
 from ldapauth.config import Log
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
+from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable, UnclearAnswer
 from ldapauth.provider import Provider
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests import configuration
@@ -29,6 +29,19 @@ def provider(slapd: Slapd, tmp_path: Path) -> Provider:
     other = other[other.index("[domains.") :].replace(configuration.DOMAIN, "example.org", 1)
     file.write_text(f"{text}\n{other}")
     return Provider(config.load(str(file)))
+
+
+def test_hidden_name_is_not_told_by_what_the_directory_says(slapd: Slapd, tmp_path: Path) -> None:
+    """Where names are hidden and a group that is named by the user can't be asked about, no line tells the name."""
+    groups = {"group_membership": "member", "required_groups": ["cn={user},ou=groups,dc=example,dc=com"]}
+    file = configuration.write(tmp_path, configuration.domain_table(slapd, **groups))
+    for users, told in (("hash", False), ("plain", True)):
+        target = tmp_path / f"{users}.log"
+        log.configure(Log(target=str(target), users=users))  # type: ignore[arg-type] # one of the two
+        with pytest.raises(UnclearAnswer):
+            Provider(config.load(str(file))).check_password("juliet", configuration.DOMAIN, "x", Deadline.after(10))
+        assert "event=outage" in target.read_text()
+        assert ("juliet" in target.read_text()) is told
 
 
 def test_answer_that_comes_too_late_is_none(provider: Provider, mocker: MockerFixture) -> None:

@@ -23,7 +23,7 @@ from .connection import Connection
 from .groups import Groups, above
 from .password import POLICY, check, demand_plain, demand_private, replace, stored
 from .pool import Opener, Pool, State
-from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, timed_filter
+from .query import DnTemplate, FilterTemplate, Template, User, is_canonical, is_prepared, timed_filter
 from .search import ANY_OBJECT, Place, attributes, find_in, is_any, named, said
 
 __all__ = ["Connection", "Directory", "Opener", "User"]
@@ -103,6 +103,8 @@ class Directory:
     def check_password(self, user: User, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets the user bind with the password, which must not be empty."""
         if self._user_dn is not None or self._user_name is not None:
+            if not is_prepared(user.name):  # each spelling of a name would be counted as a guess at one account
+                return Verdict(Reason.OTHER_NAME)
             return self._pool.verify(
                 lambda connection, limit: self._bind_first(connection, user, password, limit), deadline
             )
@@ -235,9 +237,7 @@ class Directory:
         query = wire.Search(wire.encoded_dn(dn), "base", ("1.1",), 1, self._time_limit)
         entries, result = connection.search(query, timed_filter(text, time.time()).encode(user), deadline)
         if result.code != _SUCCESS:
-            raise DirectoryUnavailable(
-                f"{connection.server}: whether the account may be used can't be asked ({said(result)})"
-            )
+            raise UnclearAnswer(f"{connection.server}: whether the account may be used can't be asked ({said(result)})")
         return bool(entries)
 
     def _find(self, user: User, more: tuple[str, ...], deadline: Deadline) -> wire.Entry | Reason:
@@ -267,7 +267,7 @@ class Directory:
         if result.code in (_NO_SUCH_OBJECT, _INVALID_DN) or (result.code == _SUCCESS and not entries):
             return Reason.NO_SUCH_USER
         if result.code != _SUCCESS:
-            raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({said(result)})")
+            raise UnclearAnswer(f"{connection.server}: the entry can't be read ({said(result)})")
         return named(connection, user, naming, entries[0], more)
 
     def _bind_first(self, connection: Connection, user: User, password: str, deadline: Deadline) -> Verdict:

@@ -11,7 +11,7 @@ import ldap3
 
 from ldapauth.config import Domain
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DirectoryUnavailable, NoSuchUser, NotAllowed
+from ldapauth.errors import NoSuchUser, NotAllowed, UnclearAnswer
 from ldapauth.kinds import Kind
 
 from . import wire
@@ -84,7 +84,7 @@ def _number(connection: Connection, dn: str, attribute: str, deadline: Deadline)
     if result.code == _NO_SUCH_OBJECT:
         raise NoSuchUser("the entry is not there")
     if result.code != _SUCCESS:
-        raise DirectoryUnavailable(f"{connection.server}: the entry can't be read ({said(result)})")
+        raise UnclearAnswer(f"{connection.server}: the entry can't be read ({said(result)})")
     values = [value for entry in entries for value in entry.attributes.get(attribute, [])]
     if len(values) != 1 or not values[0].isdigit():
         raise NotAllowed(f"the service account may not read {attribute}")

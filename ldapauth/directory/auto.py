@@ -11,7 +11,7 @@ import logging
 from ldapauth import log
 from ldapauth.config import Domain
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DirectoryUnavailable
+from ldapauth.errors import UnclearAnswer
 from ldapauth.kinds import KINDS, RFC_3062, ROOT_DSE, Kind, Membership, Way, recognised
 
 from . import wire
@@ -86,7 +86,7 @@ class Auto:
 def _choice(connection: Connection, deadline: Deadline) -> _Chosen:
     entries, result = connection.search(_QUERY, _ANY_OBJECT, deadline)
     if result.code not in (_SUCCESS, _NO_SUCH_OBJECT):
-        raise DirectoryUnavailable(f"{connection.server}: the root DSE can't be read (result {result.code})")
+        raise UnclearAnswer(f"{connection.server}: the root DSE can't be read (result {result.code})")
     # A server that shows no root DSE is nothing special.
     attributes = entries[0].attributes if entries else {}
     name = recognised(attributes)

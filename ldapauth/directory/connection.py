@@ -18,7 +18,7 @@ import ldap3
 
 from ldapauth.config import Server
 from ldapauth.deadline import Deadline, now
-from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
+from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable, UnclearAnswer
 
 from . import wire
 
@@ -303,7 +303,7 @@ class Connection:
                 continue
             if data:
                 return data
-            raise wire.ProtocolError("the server closed the connection")
+            raise _Gone("the server closed the connection")
 
     def _wait(self, event: int, deadline: Deadline) -> None:
         ready = select.poll()
@@ -325,10 +325,10 @@ class Connection:
     def _demand_answer(self, message: wire.Message) -> None:
         """Raises an error unless the message answers the last request."""
         if message.message_id != self._last_id:
-            raise wire.ProtocolError(_unasked(message))
+            raise _unasked(message)
         if isinstance(message, wire.Result) and message.code in _ELSEWHERE:
             self.sent = False  # nothing was done, so it may be asked for elsewhere
-            raise wire.ProtocolError(f"the server can't answer now (result {message.code})")
+            raise _Gone(f"the server can't answer now (result {message.code})")
 
     def _answered(self) -> None:
         """Notes that a question was answered.
@@ -343,6 +343,10 @@ class Connection:
         """Closes the connection, on which a question went wrong, and gives the exception that says so."""
         self.close()
         return _translated(self.server, error)
+
+
+class _Gone(wire.ProtocolError):
+    """The server went away in place of an answer, or said that it has none now."""
 
 
 class _TimedSocket:
@@ -394,14 +398,18 @@ def _translated(server: Server, error: Exception) -> DirectoryUnavailable:
         return DirectoryUnavailable(f"{server}: the certificate is not accepted: {said}{hint}")
     if isinstance(error, ssl.SSLError):
         return DirectoryUnavailable(f"{server}: TLS failed (does this port speak it?): {error.reason or error}")
+    if isinstance(error, wire.ProtocolError) and not isinstance(error, _Gone):
+        return UnclearAnswer(f"{server}: {error}")
     return DirectoryUnavailable(f"{server}: {getattr(error, 'strerror', None) or error}")
 
 
-def _unasked(message: wire.Message) -> str:
+def _unasked(message: wire.Message) -> wire.ProtocolError:
     """Why a message with another id ends the connection. Source: RFC 4511 4.4.1 for the id 0."""
     if message.message_id == 0 and isinstance(message, wire.Result):
-        return f"the server ends the connection (result {message.code}): {message.message}"
-    return "an answer to a question that was not asked"
+        if message.code in _ELSEWHERE:
+            return _Gone(f"the server ends the connection (result {message.code})")
+        return wire.ProtocolError(f"the server ends the connection (result {message.code}): {message.message}")
+    return wire.ProtocolError("an answer to a question that was not asked")
 
 
 def _connect(server: Server, limit: Deadline) -> socket.socket:

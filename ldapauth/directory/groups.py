@@ -8,7 +8,7 @@ import re
 
 from ldapauth.config import Domain
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DirectoryUnavailable
+from ldapauth.errors import UnclearAnswer
 from ldapauth.kinds import Membership
 
 from . import wire
@@ -95,7 +95,7 @@ class Groups:
         entries = self._of_user(connection, dn, ANY_OBJECT, deadline)
         names = entries[0].attributes.get("uid", []) if entries else []
         if not names:
-            raise DirectoryUnavailable(f"{connection.server}: the service account may not read uid of whom it finds")
+            raise UnclearAnswer(f"{connection.server}: the service account may not read uid of whom it finds")
         return _any_of([wire.equality("memberUid", name) for name in names])
 
     def _of_user(self, connection: Connection, dn: str, asked: bytes, deadline: Deadline) -> list[wire.Entry]:
@@ -103,7 +103,7 @@ class Groups:
         query = wire.Search(wire.encoded_dn(dn), "base", ("uid",), 1, self._time_limit)
         entries, result = connection.search(query, asked, deadline)
         if result.code != _SUCCESS:
-            raise DirectoryUnavailable(
+            raise UnclearAnswer(
                 f"{connection.server}: the user's entry can't be asked for its groups (result {result.code})"
             )
         return entries
@@ -115,14 +115,14 @@ class Groups:
         query = wire.Search(wire.encoded_dn(base), scope, ("1.1",), MOST, self._time_limit)
         entries, result = connection.search(query, asked, deadline)
         if result.code == _NO_SUCH_OBJECT:
-            raise DirectoryUnavailable(
+            raise UnclearAnswer(
                 f"{connection.server}: there is no {base}, or the service account may not see it (result 32):"
                 " see required_groups and group_base_dn"
             )
         if result.code == _SIZE_LIMIT_EXCEEDED:
-            raise DirectoryUnavailable(f"{connection.server}: there are too many groups below {base} that could count")
+            raise UnclearAnswer(f"{connection.server}: there are too many groups below {base} that could count")
         if result.code != _SUCCESS:
-            raise DirectoryUnavailable(f"{connection.server}: the groups can't be asked about ({said(result)})")
+            raise UnclearAnswer(f"{connection.server}: the groups can't be asked about ({said(result)})")
         return entries
 
 

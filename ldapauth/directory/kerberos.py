@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
+from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable, UnclearAnswer
 
 from . import wire
 from .connection import Connection
@@ -63,7 +63,7 @@ def bind(connection: Connection, keytab: str, deadline: Deadline, controls: byte
         # The library's sentence names principals and realms, and no key.
         refused = KeyRefused if error.min_code in _REFUSED else DirectoryUnavailable
         raise refused(f"{connection.server}: Kerberos: {' '.join(str(error).split())}") from None
-    raise DirectoryUnavailable(f"{connection.server}: the exchange of Kerberos tokens does not end")
+    raise UnclearAnswer(f"{connection.server}: the exchange of Kerberos tokens does not end")
 
 
 def _context(gssapi: Any, host: str, keytab: str) -> Any:
@@ -82,7 +82,7 @@ def _without_layer(context: Any, offered: bytes) -> bytes:
     """The answer to the layers that a server offers: none, as whoever the ticket is for. Source: RFC 4752 3.1."""
     layers = context.unwrap(offered).message
     if len(layers) != 4 or not layers[0] & _NO_LAYER:
-        raise DirectoryUnavailable("the server wants Kerberos to sign or encrypt, in place of TLS or besides it")
+        raise UnclearAnswer("the server wants Kerberos to sign or encrypt, in place of TLS or besides it")
     return bytes(context.wrap(bytes((_NO_LAYER, 0, 0, 0)), False).message)  # noqa: FBT003 - gssapi's own
 
 

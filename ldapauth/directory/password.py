@@ -10,7 +10,7 @@ from typing import Any
 import ldap3
 
 from ldapauth.deadline import Deadline
-from ldapauth.errors import ChangeRefused, DirectoryUnavailable, NoSuchUser, NotAllowed, PolicyRefusal, UserExists
+from ldapauth.errors import ChangeRefused, NoSuchUser, NotAllowed, PolicyRefusal, UnclearAnswer, UserExists
 from ldapauth.kinds import Way
 
 from . import complaint, policy
@@ -99,7 +99,7 @@ def check(connection: Connection, result: dict[str, Any], *, password: bool = Fa
 
     Raises:
         ChangeRefused: The entry is not there or is there already, rights are missing, or the policy says no.
-        DirectoryUnavailable: Anything else, referrals included: they are not followed.
+        UnclearAnswer: Anything else, referrals included: they are not followed.
     """
     code = result["result"]
     if code == 0:
@@ -107,7 +107,7 @@ def check(connection: Connection, result: dict[str, Any], *, password: bool = Fa
     refusal = _refusal(code, _complaint(result) if password else None)
     if refusal:
         raise refusal
-    raise DirectoryUnavailable(f"{connection.server}: the change was not made (result {code})")
+    raise UnclearAnswer(f"{connection.server}: the change was not made (result {code})")
 
 
 def _complaint(result: dict[str, Any]) -> str | None:

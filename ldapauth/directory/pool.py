@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from ldapauth import log
 from ldapauth.config import Domain, Server
 from ldapauth.deadline import Deadline, now
-from ldapauth.errors import ConfigurationError, DeadlineExceeded, DirectoryUnavailable, LdapAuthError
+from ldapauth.errors import ConfigurationError, DeadlineExceeded, DirectoryUnavailable, LdapAuthError, UnclearAnswer
 
 from . import service, wire
 from .connection import Connection
@@ -163,6 +163,7 @@ class Pool:
         self._verify.after_fork()
         self._first_bind = threading.Lock()
         self._servers.reset_lock()
+        self._readiness.reset()
         if isinstance(self._listed, SrvList):
             self._listed.reset_lock()
 
@@ -186,18 +187,21 @@ class Pool:
         question.kept.enter(question.deadline)
         try:
             candidates = self._servers.candidates(question.deadline)
-            failures: list[str] = []
+            failures: list[DirectoryUnavailable] = []
             for index, server in enumerate(candidates, 1):
                 try:
                     answer = self._ask(question, server, len(candidates) - index)
                 except _TryNext as error:
-                    failures.append(str(error))
+                    failures.append(error.why)
                     if question.deadline.expired:
-                        raise DeadlineExceeded("; ".join(failures)) from None
+                        raise _all_of(failures, DeadlineExceeded) from None
                 else:
                     self._servers.answered(server)
                     return answer
-            raise DirectoryUnavailable("; ".join(failures) or "every server has failed and is left alone for a moment")
+            if not failures:
+                left_alone = UnclearAnswer if self._servers.unclear else DirectoryUnavailable
+                raise left_alone("every server has failed and is left alone for a moment")
+            raise _all_of(failures, DirectoryUnavailable)
         finally:
             question.kept.leave()
 
@@ -219,10 +223,10 @@ class Pool:
             return self._use(question.kept, fresh, question.operation, question.share(others))
         except _Lost as error:
             if others:  # alone, a server that was slow once is not left alone: there is nobody else to ask
-                self._servers.failed(server, str(error), now() - started)
+                self._servers.failed(server, error, now() - started)
             if fresh.sent and not question.repeatable:
                 raise
-            raise _TryNext(str(error)) from None
+            raise _TryNext(error) from None
 
     def _lost(self, kept: Connection, question: "_Question[_T]", error: "_Lost", others: int) -> None:
         """Gives up the kept connections to a server after one has failed: what was found dead is seldom alone.
@@ -234,7 +238,7 @@ class Pool:
             connections.drop(kept.server)
         if kept.sent and not question.repeatable:
             if others:  # the next question finds out in the background whether it was the connection alone
-                self._servers.failed(kept.server, str(error), question.deadline.elapsed)
+                self._servers.failed(kept.server, error, question.deadline.elapsed)
             raise error
 
     def _fresh(self, question: "_Question[_T]", server: Server, others: int) -> Connection:
@@ -251,8 +255,8 @@ class Pool:
             raise
         except DirectoryUnavailable as error:
             if not deadline.expired:  # else it may be the question that came late, not the server that is slow
-                self._servers.failed(server, str(error), now() - started)
-            raise _TryNext(str(error)) from None
+                self._servers.failed(server, error, now() - started)
+            raise _TryNext(error) from None
 
     def _use(self, kept: Kept, connection: Connection, operation: "Operation[_T]", limit: Deadline) -> _T:
         """Asks on a connection, and keeps it if it is still good.
@@ -269,7 +273,7 @@ class Pool:
             raise _LostInTime(str(error)) from None
         except LdapAuthError as error:
             if connection.closed:
-                raise _Lost(str(error)) from None
+                raise (_LostUnclear if isinstance(error, UnclearAnswer) else _Lost)(str(error)) from None
             kept.put(connection)  # it was the answer that was bad, not the connection
             raise
         except BaseException:
@@ -344,7 +348,7 @@ class Pool:
             connection = self._open(server, self._search, limit)
             connection.search(_ROOT_DSE, _ANY_OBJECT, limit)
         except DirectoryUnavailable as error:
-            self._servers.failed(server, str(error), limit.elapsed)
+            self._servers.failed(server, error, limit.elapsed)
         else:
             self._search.put(connection)
             self._servers.answered(server)
@@ -358,8 +362,22 @@ class _LostInTime(_Lost, DeadlineExceeded):
     """A connection was silent for too long."""
 
 
+class _LostUnclear(_Lost, UnclearAnswer):
+    """A connection was given up for what came on it."""
+
+
 class _TryNext(Exception):
     """A server could not be asked; another may be."""
+
+    def __init__(self, why: DirectoryUnavailable) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+def _all_of(failures: list[DirectoryUnavailable], otherwise: type[DirectoryUnavailable]) -> DirectoryUnavailable:
+    """Why no server could be asked; where one of them did answer, it is not as if none had."""
+    unclear = any(isinstance(failure, UnclearAnswer) for failure in failures)
+    return (UnclearAnswer if unclear else otherwise)("; ".join(map(str, failures)))
 
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()

@@ -350,17 +350,27 @@ def _is_alike(wanted: list[str], entry: wire.Entry) -> bool:
     return False
 
 
-def is_canonical(name: str) -> bool:
-    """Whether no directory can take the name for another one's by the rules of RFC 4518, case apart.
+_MAPPED_TO_NOTHING = re.compile("[\u034f\u1806\u180b-\u180d\ufe00-\ufe0f\ufffc\U000e0100-\U000e01ef]")
+"""What RFC 4518 2.2 leaves out of a name although it is printable, and the later variation selectors."""
 
-    For where the entry can't be read to compare. Refuses outer and doubled spaces (2.6.1), what is mapped to nothing or
-    to a space (2.2), and what is not in normal form (2.3).
+
+def is_prepared(name: str) -> bool:
+    """Whether the name is as RFC 4518 has it prepared, case apart: no other spelling of somebody's name.
+
+    For where a bind comes before any look at the entry. Refuses outer and doubled spaces (2.6.1), what is mapped to
+    nothing or to a space (2.2), and what is not in normal form (2.3).
     """
     return (
         name == " ".join(name.split())
         and name.isprintable()
         and unicodedata.is_normalized("NFKC", name)
-        and not any(
-            unicodedata.category(character) == "Mn" or character in "\u1806\ufffc" for character in name + name.lower()
-        )
+        and not _MAPPED_TO_NOTHING.search(name)
     )
+
+
+def is_canonical(name: str) -> bool:
+    """Whether no directory takes the name for another one's, case apart; for where no entry can be read to compare.
+
+    Marks above and below letters are refused too, though many languages need them: some directories do not count them.
+    """
+    return is_prepared(name) and not any(unicodedata.category(character) == "Mn" for character in name + name.lower())

@@ -27,6 +27,10 @@ class Readiness:
         self._silent_for = silent_for
         self._probe = probe
         self._limit = limit
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew, also in a forked child, in which no probe of its parent's goes on."""
         self._lock = threading.Lock()
         self._word = False
         self._began = float("-inf")

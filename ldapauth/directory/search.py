@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ldapauth.config import Search
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DirectoryUnavailable
+from ldapauth.errors import UnclearAnswer
 from ldapauth.verdict import Reason
 
 from . import wire
@@ -71,14 +71,14 @@ class Place:
             return Reason.NO_SUCH_USER  # no directory tree for this domain
         if result.code == _NO_SUCH_OBJECT:
             base = self._base.fill(user)
-            raise DirectoryUnavailable(
+            raise UnclearAnswer(
                 f"{connection.server}: there is no {base}, or the service account may not see it (result 32):"
                 " see base_dn and bind_dn"
             )
         if len(entries) > 1:
             return Reason.AMBIGUOUS
         if result.code != _SUCCESS:
-            raise DirectoryUnavailable(f"{connection.server}: the search failed ({said(result)})")
+            raise UnclearAnswer(f"{connection.server}: the search failed ({said(result)})")
         if not entries:
             return Reason.NO_SUCH_USER
         return named(connection, user, template.naming, entries[0], more)
@@ -122,15 +122,15 @@ def named(
     """The entry, if it is named as the user is; `more` is what it was asked for besides.
 
     Raises:
-        DirectoryUnavailable: What names it can't be read.
+        UnclearAnswer: What names it can't be read.
     """
     if not entry.dn:  # RFC 4513 5.1.1: a bind with it would be anonymous, and succeed
-        raise DirectoryUnavailable(f"{connection.server}: an entry without a DN")
+        raise UnclearAnswer(f"{connection.server}: an entry without a DN")
     names = _without(more, entry) if more else entry
     if is_named(user, naming, names):
         return entry
     if not any(names.attributes.values()):
-        raise DirectoryUnavailable(
+        raise UnclearAnswer(
             f"{connection.server}: the service account may not read {', '.join(attributes(naming))} of whom it finds"
         )
     return Reason.OTHER_NAME

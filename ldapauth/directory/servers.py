@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from ldapauth import log
 from ldapauth.config import Server
 from ldapauth.deadline import Deadline, now
+from ldapauth.errors import DirectoryUnavailable, UnclearAnswer
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +31,12 @@ spared; where each try hangs, all other questions are refused at once instead of
 class _State:
     """How one server has behaved. Guarded by the lock of its `Servers`."""
 
-    __slots__ = ("failures", "try_again")
+    __slots__ = ("failures", "try_again", "unclear")
 
     def __init__(self) -> None:
         self.failures = 0
         self.try_again = 0.0
+        self.unclear = False  # whether it failed by an answer
 
 
 class Servers:
@@ -109,18 +111,24 @@ class Servers:
         state = self._states.get(server)
         return state is None or not state.failures
 
-    def failed(self, server: Server, why: str, took: float) -> None:
+    @property
+    def unclear(self) -> bool:
+        """Whether a server that is left alone had answered, and not to be understood: that is no outage."""
+        return any(state.failures and state.unclear for state in list(self._states.values()))
+
+    def failed(self, server: Server, why: DirectoryUnavailable, took: float) -> None:
         """Notes that a server can't be asked, which took so many seconds, and leaves it alone for a while."""
         with self._lock:
             state = self._states.setdefault(server, _State())
             state.failures += 1
+            state.unclear = isinstance(why, UnclearAnswer)
             self._next_try = now() + min(took, PROBE_PAUSE)
             cool_down = min(FIRST_COOL_DOWN * 2 ** min(state.failures - 1, 16), LONGEST_COOL_DOWN)
             state.try_again = now() + cool_down * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
             first = state.failures == 1
             self._troubled, self.usual = True, None
         if first:
-            log.event(_log, logging.WARNING, "server-failed", server=str(server), error=why)
+            log.event(_log, logging.WARNING, "server-failed", server=str(server), error=str(why))
 
     def answered(self, server: Server) -> None:
         """Notes that a server can be asked."""

@@ -5,7 +5,7 @@ Knows no other connections, and nothing of when a bind is tried again.
 
 from ldapauth.config import Domain
 from ldapauth.deadline import Deadline
-from ldapauth.errors import DirectoryUnavailable
+from ldapauth.errors import UnclearAnswer
 from ldapauth.verdict import Reason
 
 from . import kerberos, policy, refusal, wire
@@ -25,7 +25,7 @@ _WRONG = {
 }
 
 
-class ServiceRefused(DirectoryUnavailable):
+class ServiceRefused(UnclearAnswer):
     """The service account is refused; every server would say the same, and some count it."""
 
 
@@ -39,7 +39,8 @@ def bind(connection: Connection, settings: Domain, deadline: Deadline) -> None:
 
     Raises:
         ServiceRefused: The account, or its password, is no good.
-        DirectoryUnavailable: This server does not take it, or gave no answer.
+        UnclearAnswer: This server does not take it.
+        DirectoryUnavailable: It gave no answer.
     """
     try:
         result = ask(connection, settings, deadline)
@@ -47,7 +48,7 @@ def bind(connection: Connection, settings: Domain, deadline: Deadline) -> None:
         raise ServiceRefused(str(error)) from None
     why = trouble(settings, result)
     if why:
-        refused = ServiceRefused if _is_final(result) else DirectoryUnavailable
+        refused = ServiceRefused if _is_final(result) else UnclearAnswer
         raise refused(f"{connection.server}: {why}")
 
 

@@ -183,6 +183,7 @@ class _Server:
         self._provider, self._limit = source.read()
         self._on_terminal = on_terminal
         self._empty_since = now()
+        self._held_up_since: float | None = None  # by reading the configuration again
         self._asked = 0
         self._asker = Asker()
 
@@ -226,13 +227,14 @@ class _Server:
 
     def _reread(self) -> None:
         """Goes on as the configuration says by now: between two questions, so that none is lost."""
-        replaced = self._provider
+        replaced, began = self._provider, now()
         try:
             self._provider, self._limit = self._source.read()
         except ConfigurationError as error:  # the old one serves on
             _tell(error)
         else:
             replaced.close()
+        self._held_up_since = began if terminal.more_waits() else None
 
     def _read(self) -> bytes:
         if self._on_terminal:
@@ -249,7 +251,8 @@ class _Server:
 
     def _deadline(self) -> Deadline:
         """The deadline of the question at hand; on a pipe, who sends several at once waits for each in turn."""
-        start = self._empty_since if self._on_terminal else now()
+        start = self._empty_since if self._on_terminal else self._held_up_since or now()
+        self._held_up_since = None
         return Deadline(start, start + self._limit)
 
     def _ask(self, frame: bytes) -> None:

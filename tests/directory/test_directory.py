@@ -15,7 +15,7 @@ from ldapauth.errors import DirectoryUnavailable, NotAllowed, PolicyRefusal, Use
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests import configuration
 from tests.servers.certificates import CertificateAuthority
-from tests.servers.people import PEOPLE, PEOPLE_DN, PEOPLE_WITH_ODD_NAMES, Person, person
+from tests.servers.people import PEOPLE, PEOPLE_DN, PEOPLE_WITH_ODD_NAMES, Person, State, person
 from tests.servers.slapd import Slapd
 
 UNIQUE = [who for who in PEOPLE if who.uid != "twin" and who.password is not None]
@@ -110,6 +110,23 @@ def test_user_dn_template_refuses_names_that_only_match(tmp_path: Path, *, hidde
         assert not directory.check_password(user("j  doe"), password_of(person("j doe")), soon()).accepted
         assert directory.check_password(user("j doe"), password_of(person("j doe")), soon()) == ACCEPTED
         assert directory.check_password(user("juliet"), "juliet-secret", soon()) == ACCEPTED
+
+
+def test_spellings_of_a_name_are_no_guesses_at_the_directory(tmp_path: Path) -> None:
+    """With a DN template no spelling of a name but its own is bound, so the account has one budget of guesses."""
+    who = State.EASILY_LOCKED.person
+    with Slapd(ppolicy=True) as server:
+        table = configuration.domain_table(
+            server, user_dn=f"uid={{user}},{PEOPLE_DN}", bind_dn=None, bind_password=None, base_dn=None, filter=None
+        )
+        directory = Directory(configuration.DOMAIN, settings(tmp_path, table))
+        for spelling in ("{} ", " {}", "{}  ", "\u00ad{}", "{}\u00ad", "{}\u200b", "{}\u034f"):
+            assert directory.check_password(user(spelling.format(who.uid)), "guess", soon()) == Verdict(
+                Reason.OTHER_NAME
+            )
+        assert server.bad_passwords(server.dn(who)) == 0
+        assert directory.check_password(user(who.uid), "guess", soon()) == Verdict(Reason.WRONG_PASSWORD)
+        assert server.bad_passwords(server.dn(who)) == 1
 
 
 def test_case_of_a_name_does_not_count(make: Make) -> None:

@@ -515,7 +515,7 @@ def test_threads_that_find_a_server_back_at_once_say_so_once(
     caplog.set_level(logging.INFO, "ldapauth")
     server = config.Server.parse("ldap://127.0.0.1")
     servers = servers_module.Servers(lambda _: [server], lambda _: None)
-    servers.failed(server, "away", 0.0)
+    servers.failed(server, DirectoryUnavailable("away"), 0.0)
 
     class Overtaken:
         """A lock for which another thread is quicker."""

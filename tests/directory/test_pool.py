@@ -269,6 +269,16 @@ def test_fork_while_other_threads_ask(make: Make) -> None:
     assert seen.count(ACCEPTED) == seen.count(REFUSED)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_that_is_forked_during_a_probe_is_ready(make: Make) -> None:
+    """The probe that a fork cuts off, whose end no thread of the child's would tell, is made again there."""
+    asked = make()
+    asked._pool._readiness._done.clear()
+    assert not asked.is_ready(Deadline.after(0.001))
+    assert forked(lambda: asked.is_ready(Deadline.after(PATIENCE))) == 0
+    asked._pool._readiness._done.set()
+
+
 def forked(check: Callable[[], bool]) -> int:
     """The exit code of a child that does nothing but this: 0 if it holds."""
     pid = os.fork()

@@ -19,6 +19,7 @@ from ldapauth.directory.query import (
     escape_dn_value,
     is_canonical,
     is_named,
+    is_prepared,
     timed_filter,
 )
 
@@ -662,6 +663,24 @@ def test_canonical_names(name: str) -> None:
 def test_names_that_are_not_canonical(name: str) -> None:
     """A name that RFC 4518 maps, normalizes or trims to another one could be another user's."""
     assert not is_canonical(name)
+
+
+MARKED = ["andre\u0301", "q\u0301", "i\u0307", "\u0939\u093f\u0928\u094d\u0926\u0940", "\u0e2a\u0e21\u0e28\u0e31\u0e01"]
+
+
+@pytest.mark.parametrize("name", MARKED[1:2] + MARKED[3:], ids=ascii)
+def test_prepared_names_may_have_marks(name: str) -> None:
+    """A name of a language that writes vowels as marks may be bound by, and is compared where its entry can be read."""
+    assert is_prepared(name)
+    assert not is_canonical(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["juliet ", "j  doe", "\uff4auliet", "j\u00aduliet", "j\u034fuliet", "juliet\ufe0f", *MARKED[:1]]
+)
+def test_other_spellings_are_not_prepared(name: str) -> None:
+    """A name that RFC 4518 brings to another form is another spelling of that."""
+    assert not is_prepared(name)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,18 @@ def test_a_probe_that_hangs_keeps_nobody_waiting(directory: Directory, mocker: M
     assert directory.asked == 2
 
 
+def test_after_a_fork_it_begins_anew(directory: Directory) -> None:
+    """A child that is forked while its parent probes makes a probe of its own."""
+    directory.answers.clear()
+    ready = Readiness(lambda: directory.silent_for, directory.probe, LONG)
+    assert not ready.word(Deadline.after(0.001))
+    with ready._lock:  # as another thread of the parent may at that moment
+        ready.reset()
+        directory.answers.set()
+        assert ready.word(Deadline.after(LONG))
+    assert directory.asked == 2
+
+
 def test_without_a_word_it_is_not_ready(directory: Directory) -> None:
     """Until the first probe has ended nothing is known, so nothing is promised."""
     directory.answers.clear()

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pytest_mock import MockerFixture
 
 from ldapauth import metrics
+from ldapauth.frontends import stdio
 from tests import configuration
 from tests.frontends.programs import EJABBERD, GENERIC, PATIENCE, PipeHelper, Relay, Wire, configure
 from tests.servers.people import person
@@ -67,6 +69,26 @@ def test_sighup_while_the_directory_is_asked(slapd: Slapd, tmp_path: Path, wire:
         assert helper.answers(1) == [True]
         helper.wait_for_log("event=reread")
         assert helper.ask(RIGHT)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting", "later"])
+def test_time_of_a_waiting_question_begins_before_the_rereading(mocker: MockerFixture, *, waits: bool) -> None:
+    """Reading the configuration again takes of the time of the question that waits for it, and of no other's."""
+    clock = mocker.patch("ldapauth.frontends.stdio.now", return_value=100.0)
+    mocker.patch("ldapauth.frontends.stdio.terminal.more_waits", return_value=waits)
+    source = mocker.Mock()
+    source.read.return_value = mocker.Mock(), 4.0
+    server = stdio._Server(mocker.Mock(), source, on_terminal=False)
+    clock.return_value = 107.0
+
+    def slowly() -> tuple[Any, float]:
+        clock.return_value += 3.0
+        return mocker.Mock(), 4.0
+
+    source.read.side_effect = slowly
+    server._reread()
+    ends = [server._deadline()._end for _ in range(2)]
+    assert ends == [111.0 if waits else 114.0, 114.0]
 
 
 def test_a_mistake_at_sighup_costs_no_login(slapd: Slapd, tmp_path: Path) -> None:
