@@ -237,21 +237,22 @@ def questions(chance: random.Random) -> Iterator[Question]:
         yield Question(uid, kind, lines[kind].encode())
 
 
-def last_login(log: Path, uid: str) -> str:
-    """The last line about a login, once it is about this user: a helper writes it when the answer has left."""
+def last_login(log: Path, uid: str, offset: int) -> str:
+    """The last line about a login behind an offset, once it is about this user: it comes when the answer has left."""
     line = ""
 
     def is_about_the_user() -> bool:
         nonlocal line
-        text = log.read_text() if log.exists() else ""
-        line = text[text.rfind("event=check_password") :]
+        text = log.read_text()[offset:] if log.exists() else ""
+        start = text.rfind("event=check_password")
+        line = text[start:] if start >= 0 else ""
         return f" user={uid} " in line
 
     wait_until(is_about_the_user, PATIENCE)
     return line
 
 
-def judge(report: Report, question: Question, read: bytes, log: Path) -> None:
+def judge(report: Report, question: Question, read: bytes, log: Path, offset: int) -> None:
     """Counts what came of a question, and notes it where it must not be.
 
     A "no" to a right password is the question's own only if the log says so: its last line about a login is about this
@@ -261,7 +262,7 @@ def judge(report: Report, question: Question, read: bytes, log: Path) -> None:
     word = "echoed" if read == echo else _WORDS.get(read, "garbled")
     outcome = f"{question.kind}-{word}"
     if outcome == "right-refused":
-        last = last_login(log, question.uid)
+        last = last_login(log, question.uid, offset)
         if not re.search(rf" user={question.uid} verdict=unavailable ", last):
             report.mistakes.append(f"{outcome} {last!r}")
     elif word == "garbled" or (word == "accepted" and question.kind != "right"):
@@ -298,10 +299,11 @@ def run(
                     trouble.before_a_question()
                     if chance.random() < _RELOADS:
                         prosody.reload()
+                    offset = len(log.read_text()) if log.exists() else 0
                     read = prosody.ask(question.line, echo=chance.random() < 0.5)
                     text = log.read_text() if log.exists() else ""
                     with lock:
-                        judge(report, question, read, log)
+                        judge(report, question, read, log, offset)
                         if until_let_in and report.let_in:
                             break
             with lock:

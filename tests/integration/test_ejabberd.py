@@ -228,13 +228,15 @@ def test_helpers_that_are_given_up_while_the_directory_hangs_do_not_pile_up(slap
 
 
 def test_killed_helper_is_replaced(ejabberd: Ejabberd) -> None:
-    """When the helper dies ejabberd starts another, which answers right from its first question on."""
+    """When the helper dies ejabberd starts another, which answers right as soon as ejabberd has taken it on."""
     (helper,) = ejabberd.helpers()
     assert wait_until(lambda: old_enough(helper), PATIENCE)
     os.kill(helper.pid, signal.SIGKILL)
     assert wait_until(lambda: helper not in (now := ejabberd.helpers()) and len(now) == 1, PATIENCE)
-    assert ejabberd.check_password("juliet", DOMAIN, "juliet-secret")
+    # The process is there a moment before ejabberd asks it; till then ejabberd itself says no.
+    assert wait_until(lambda: ejabberd.check_password("juliet", DOMAIN, "juliet-secret"), PATIENCE)
     assert not ejabberd.check_password("juliet", DOMAIN, "wrong")
+    assert ejabberd.check_password("juliet", DOMAIN, "juliet-secret")
     assert len(ejabberd.helpers()) == 1
 
 
