@@ -117,16 +117,17 @@ class Connection:
         try:
             data = self._exchange(request, deadline)
             message = wire.sole_message(data) if len(data) <= wire.SHORT_MESSAGE else None
-            if message is None:
+            if message is not None:
+                self._demand_answer(message)
+                self._used = now()
+            else:
                 self._reader.feed(data)
                 message = self._next(deadline)
-            else:
-                self._demand_answer(message)
+                self._answered()
             if not isinstance(message, wire.Result) or message.kind != "bind":
                 raise wire.ProtocolError("something else came for the end of a bind")
         except _FAILURES as error:
             raise self._failed(error) from None
-        self._answered()
         return message
 
     def search(
@@ -144,15 +145,17 @@ class Connection:
         Raises:
             DirectoryUnavailable: There was no answer that can be trusted.
         """
-        request = wire.search_request(self._next_id(), query, search_filter)
+        message_id = self._next_id()
         try:
-            data = self._exchange(request, deadline)
-            dn = wire.sole_entry(data, self._last_id, *sole) if sole else None
-            if dn and sole:
-                entry = wire.Entry(self._last_id, wire.decoded_dn(dn), {sole[0].decode(): [sole[1]]})
-                found = [entry], wire.AS_EXPECTED
-            else:
-                found = self._found(query, data, deadline)
+            data = self._exchange(wire.search_request(message_id, query, search_filter), deadline)
+            if sole:
+                if wire.is_begun(data):
+                    data += self._await(deadline)
+                dn = wire.sole_entry(data, message_id, *sole)
+                if dn:
+                    self._used = now()
+                    return [wire.Entry(message_id, wire.decoded_dn(dn), {})], wire.AS_EXPECTED
+            found = self._found(query, data, deadline)
         except _FAILURES as error:
             raise self._failed(error) from None
         self._answered()
@@ -266,9 +269,21 @@ class Connection:
         if count < len(request):
             self._send(request[count:], deadline)
         self.sent = True
+        return self._await(deadline)
+
+    def _await(self, deadline: Deadline) -> bytes:
+        """What the server sends next, some bytes at least; waits before it reads, as most likely nothing has come yet.
+
+        It can be used with TLS because that holds nothing back, of which the socket would not tell: each read takes a
+        whole record, and OpenSSL reads no further, see `_RECEIVE` and SSL_CTX_set_read_ahead(3).
+        """
         if not self._readable.poll(deadline.remaining() * 1000):
             raise TimeoutError
-        return self._read(deadline)
+        try:
+            data = self._socket.recv(_RECEIVE)
+        except _NOT_NOW:
+            data = b""
+        return data or self._read(deadline)
 
     def _found(self, query: wire.Search, data: bytes, deadline: Deadline) -> tuple[list[wire.Entry], wire.Result]:
         """The answer to a search that begins with these bytes."""

@@ -12,7 +12,8 @@ Knows nothing of names, filters' text, servers or time. Everything rare (modify,
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
 MAX_MESSAGE = 1 << 20
 """Bytes of one message that are taken. We ask for a handful of attributes of two entries at most; a user's certificates
@@ -127,7 +128,11 @@ def _integer(value: int, tag: int = _INTEGER) -> bytes:
 
 def bind_request(message_id: int, dn: bytes, password: bytes, controls: bytes = b"") -> bytes:
     """A simple bind of LDAP version 3, with encoded controls if there are any. Source: RFC 4511 4.2 and 4.1.11."""
-    return _request(message_id, _BIND_REQUEST, _VERSION + tlv(_OCTETS, dn) + tlv(_SIMPLE, password), controls)
+    if len(dn) < 0x80 > len(password):  # each length fits into a byte, see `tlv`
+        content = b"%b\x04%c%b\x80%c%b" % (_VERSION, len(dn), dn, len(password), password)
+    else:
+        content = _VERSION + tlv(_OCTETS, dn) + tlv(_SIMPLE, password)
+    return _request(message_id, _BIND_REQUEST, content, controls)
 
 
 def sasl_request(message_id: int, mechanism: str, credentials: bytes, controls: bytes = b"") -> bytes:
@@ -200,14 +205,9 @@ class Search:
         self.attributes = tlv(_SEQUENCE, b"".join(tlv(_OCTETS, name.encode()) for name in attributes))
 
 
-def decoded_dn(octets: bytes) -> str:
-    """A DN as text; `encoded_dn` gives its bytes again, valid UTF-8 or not."""
-    return octets.decode("utf-8", "surrogateescape")
-
-
-def encoded_dn(dn: str) -> bytes:
-    """The bytes of a DN."""
-    return dn.encode("utf-8", "surrogateescape")
+# From the bytes of a DN to its text and back, valid UTF-8 or not.
+decoded_dn: Callable[[bytes], str] = operator.methodcaller("decode", "utf-8", "surrogateescape")
+encoded_dn: Callable[[str], bytes] = operator.methodcaller("encode", "utf-8", "surrogateescape")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -247,6 +247,14 @@ def sole_entry(data: bytes, message_id: int, kind: bytes, value: bytes) -> bytes
         message_id,
     )  # fmt: skip
     return dn if data == usual and dn else None
+
+
+def is_begun(data: bytes) -> bool:
+    """Whether the bytes may be the first half of an answer that `sole_entry` knows.
+
+    It may come in two pieces: the entry, and the end of the search. With TLS it always does.
+    """
+    return 5 < len(data) == data[1] + 2 and data[5] == _SEARCH_ENTRY
 
 
 _SOLE_ENTRY = (
