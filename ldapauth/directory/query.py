@@ -57,11 +57,14 @@ class Template:
         text: The text.
         unescape: Resolves the escapes in what is not a placeholder; a brace that was escaped begins none.
 
+    Attributes:
+        is_name: Whether it is `{user}` and nothing else, as nearly always.
+
     Raises:
         UnknownPlaceholder: Another placeholder is in it.
     """
 
-    __slots__ = ("_format", "_names")
+    __slots__ = ("_format", "_names", "is_name")
 
     def __init__(self, text: str, unescape: Callable[[str], str] = str) -> None:
         pieces = _PLACEHOLDER.split(text)
@@ -73,6 +76,7 @@ class Template:
         self._format = literals[0] + "".join(
             f"%({name})s{literal}" for name, literal in zip(self._names, literals[1:], strict=True)
         )
+        self.is_name = self._format == "%(user)s"
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -84,8 +88,6 @@ class Template:
 
     def fill(self, user: User, escape: Callable[[str], str] = str) -> str:
         """The text for a user, each value but the DN `{dc}` passed through `escape`."""
-        if self._format == "%(user)s":  # nearly always, and on the way of every login
-            return escape(user.name)
         values = {"user": escape(user.name), "domain": escape(user.domain)}
         if "dc" in self._names:
             values["dc"] = _domain_components(user.domain)
@@ -214,6 +216,7 @@ class FilterTemplate:
     def __init__(self, text: str, *, needs_user: bool = True) -> None:
         self.naming: list[tuple[str, Template]] = []
         self.attributes: list[str] = []
+        self._around: dict[int, list[bytes]] = {}
         try:
             root = ldap3_search.parse_filter(
                 text, None, auto_escape=False, auto_encode=False, validator=None, check_names=False
@@ -226,12 +229,32 @@ class FilterTemplate:
         ):  # the last two: what the parser does at some misplaced parentheses
             raise ValueError("is not a search filter (RFC 4515)") from None
         self._root = self._compile(tree, negated=False)
-        if needs_user and not self.naming:
+        if self.naming:
+            self._first = self.naming[0][0].encode(), self.naming[0][1]
+        elif needs_user:
             raise ValueError("nowhere asks that an attribute be equal to {user}, as in (uid={user})")
+        self._only_user = set(_PLACEHOLDER.findall(text)) == {"user"}
 
     def encode(self, user: User) -> bytes:
         """The filter for a user, as it stands in a search request."""
-        return _encoded(self._root, user)
+        value = user.name.encode("utf-8", "surrogatepass")
+        around = self._around.get(len(value))
+        if around:
+            return value.join(around)
+        encoded = _encoded(self._root, user)
+        if self._only_user and value:
+            self._learn(value, encoded)
+        return encoded
+
+    def _learn(self, value: bytes, encoded: bytes) -> None:
+        """Remembers what stands around a name: it is the same for every name of as many bytes.
+
+        It is what is left of the filter for a name of NULs, which no user has, if that can be told.
+        """
+        nobody = User("\0" * len(value), "")
+        around = _encoded(self._root, nobody).split(nobody.name.encode())
+        if value.join(around) == encoded and b"\0" not in value:
+            self._around[len(value)] = around
 
     def sole_attribute(self, user: User) -> tuple[bytes, bytes] | None:
         """The attribute that is looked for first, and the name in it of an entry that is this user's beyond doubt.
@@ -240,8 +263,9 @@ class FilterTemplate:
         """
         if not unicodedata.is_normalized("NFKC", user.name):
             return None
-        attribute, template = self.naming[0]
-        return attribute.encode(), template.fill(user).encode("utf-8", "surrogatepass")
+        attribute, template = self._first
+        value = user.name if template.is_name else template.fill(user)
+        return attribute, value.encode("utf-8", "surrogatepass")
 
     def _compile(self, node: ldap3_search.FilterNode, *, negated: bool) -> _Part:
         """One node of ldap3's tree. Source: RFC 4511 4.5.1.7."""

@@ -63,7 +63,7 @@ class Place:
         """
         template = self._filter or self._auto.filter(connection, deadline)
         sole = None if more else template.sole_attribute(user)
-        query = self._query(user, template.naming, more)
+        query = self._queries.get(more) or self._query(user, template.naming, more)
         entries, result = connection.search(query, template.encode(user), deadline, sole)
         if result is wire.AS_EXPECTED:
             return entries[0]
@@ -84,13 +84,11 @@ class Place:
         return named(connection, user, template.naming, entries[0], more)
 
     def _query(self, user: User, naming: Naming, more: tuple[str, ...]) -> wire.Search:
-        """The search around the filter, encoded once for all users where the base DN is the same for all."""
-        query = self._queries.get(more)
-        if query is None:
-            names = (*attributes(naming), *more)
-            query = wire.Search(self._base.fill(user).encode(), self._scope, names, _SIZE_LIMIT, self._time_limit)
-            if self._base.constant:
-                self._queries[more] = query
+        """The search around the filter, which is remembered where the base DN is the same for all users."""
+        names = (*attributes(naming), *more)
+        query = wire.Search(self._base.fill(user).encode(), self._scope, names, _SIZE_LIMIT, self._time_limit)
+        if self._base.constant:
+            self._queries[more] = query
         return query
 
 
