@@ -61,7 +61,7 @@ class Directory:
         elif settings.user_dn is not None:
             self._user_dn = parse.dn("user_dn", settings.user_dn)
         self._places = self._parsed_places(parse)
-        self._place = self._places[0] if len(self._places) == 1 else None  # nearly always
+        self._place = self._places[0] if len(self._places) == 1 and self._user_dn is None else None  # nearly always
         self._groups = self._parsed_groups(parse) if settings.required_groups else None
         if settings.register.dn is not None:
             parse.dn("register.dn", settings.register.dn)
@@ -71,7 +71,7 @@ class Directory:
         if settings.bind == "gssapi" and not kerberos.is_installed():
             parse.problem("bind", "\"gssapi\" needs the extra kerberos: pip install 'ldapauth[kerberos]'")
         parse.done()
-        self._known = _KnownNames(settings.dn_cache_ttl)
+        self._known = _KnownNames(settings.dn_cache_ttl) if settings.dn_cache_ttl else None
         self._pool = Pool(domain_path(name), settings, opener)
 
     def _parsed_places(self, parse: "_Templates") -> list[Place]:
@@ -97,7 +97,7 @@ class Directory:
 
     def find(self, user: User, deadline: Deadline) -> str | Reason:
         """The DN of exactly one entry, or why there is none."""
-        entry = self._find(user, (), deadline)
+        entry = self._pool.read(lambda connection, limit: self._find_on(connection, user, (), limit), deadline)
         return entry if isinstance(entry, Reason) else entry.dn
 
     def check_password(self, user: User, password: str, deadline: Deadline) -> Verdict:
@@ -108,29 +108,35 @@ class Directory:
             return self._pool.verify(
                 lambda connection, limit: self._bind_first(connection, user, password, limit), deadline
             )
-        known, refused = self._known.get(user), None
+        if self._known is not None:
+            return self._check_known(self._known, user, password, deadline)
+        dn = self.find(user, deadline)
+        return Verdict(dn) if isinstance(dn, Reason) else self.verify(dn, password, deadline)
+
+    def _check_known(self, names: "_KnownNames", user: User, password: str, deadline: Deadline) -> Verdict:
+        """As `check_password`, with names that are remembered with their DNs."""
+        known, refused = names.get(user), None
         if known is not None:
             verdict = self.verify(known, password, deadline)
             if verdict.accepted:
                 return verdict
             refused = verdict
-            self._known.forget(user)  # the user may have been moved since
+            names.forget(user)  # the user may have been moved since
         dn = self.find(user, deadline)
         if isinstance(dn, Reason):
             return Verdict(dn)
-        if (
-            refused is not None and dn == known
-        ):  # this password has been tried, and a second try would be counted as well
+        if refused is not None and dn == known:  # this password has been tried, and a second try would be counted too
             return refused
         verdict = self.verify(dn, password, deadline)
         if verdict.accepted:
-            self._known.put(user, dn)
+            names.put(user, dn)
         return verdict
 
     def verify(self, dn: str, password: str, deadline: Deadline) -> Verdict:
         """Whether the directory lets this DN bind with the password, which must not be empty."""
         return self._pool.verify(
-            lambda connection, limit: self._verdict(connection, self._bind(connection, dn, password, limit)), deadline
+            lambda connection, limit: self._verdict(connection, connection.bind(dn, password, limit, policy.REQUEST)),
+            deadline,
         )
 
     def certificates(self, user: User, deadline: Deadline) -> list[bytes] | Reason:
@@ -138,7 +144,9 @@ class Directory:
 
         Nothing binds with a certificate, so the directory is asked whether the account may be used.
         """
-        entry = self._find(user, CERTIFICATES, deadline)
+        entry = self._pool.read(
+            lambda connection, limit: self._find_on(connection, user, CERTIFICATES, limit), deadline
+        )
         if isinstance(entry, Reason):
             return entry
         if self._pool.read(lambda connection, limit: self._is_inactive(connection, user, entry.dn, limit), deadline):
@@ -218,10 +226,6 @@ class Directory:
         demand_private(connection, way, start_tls=self._settings.start_tls)
         replace(connection, way, dn, password, deadline)
 
-    def _bind(self, connection: Connection, dn: str, password: str, deadline: Deadline) -> wire.Result:
-        """Binds as a user; the server is to say what its password policy has to say."""
-        return connection.bind(dn, password, deadline, policy.REQUEST)
-
     def _verdict(self, connection: Connection, result: wire.Result) -> Verdict:
         """What the answer to a user's bind means."""
         verdict = refusal.verdict(result, accept_must_change=self._settings.must_change == "accept")
@@ -240,17 +244,14 @@ class Directory:
             raise UnclearAnswer(f"{connection.server}: whether the account may be used can't be asked ({said(result)})")
         return bool(entries)
 
-    def _find(self, user: User, more: tuple[str, ...], deadline: Deadline) -> wire.Entry | Reason:
-        return self._pool.read(lambda connection, limit: self._find_on(connection, user, more, limit), deadline)
-
     def _find_on(
         self, connection: Connection, user: User, more: tuple[str, ...], deadline: Deadline
     ) -> wire.Entry | Reason:
         """The one entry of a user who may log in, or why there is none."""
+        if self._place is not None and self._groups is None:  # nearly always
+            return self._place.find(connection, user, more, deadline)
         if self._user_dn is not None:
             found = self._read(connection, self._user_dn, user, more, deadline)
-        elif self._place is not None:
-            found = self._place.find(connection, user, more, deadline)
         else:
             found = find_in(self._places, connection, user, more, deadline)
         if self._groups is None or isinstance(found, Reason):
@@ -274,7 +275,7 @@ class Directory:
         """Binds by the name that the template gives; then has a look at the entry, with the user's own rights."""
         template = self._user_dn
         name = self._user_name.fill(user) if self._user_name else template.fill(user) if template else ""
-        result = self._bind(connection, name, password, deadline)
+        result = connection.bind(name, password, deadline, policy.REQUEST)
         verdict = self._verdict(connection, result)
         if not verdict.accepted:
             return verdict
@@ -288,7 +289,7 @@ class Directory:
         return verdict if reason is None else Verdict(reason)
 
     def _rebind(self, connection: Connection, entry: wire.Entry, password: str, deadline: Deadline) -> Verdict:
-        return self._verdict(connection, self._bind(connection, entry.dn, password, deadline))
+        return self._verdict(connection, connection.bind(entry.dn, password, deadline, policy.REQUEST))
 
     def _read_own(self, connection: Connection, template: DnTemplate, user: User, deadline: Deadline) -> Reason | None:
         """Why the entry of a user who has bound is not the one that was asked for, or not in the groups.
@@ -310,7 +311,7 @@ class Directory:
 
 
 class _KnownNames:
-    """Names and their DNs, remembered for some seconds; for none at all when the time to live is 0."""
+    """Names and their DNs, remembered for some seconds."""
 
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
@@ -323,10 +324,9 @@ class _KnownNames:
 
     def put(self, user: User, dn: str) -> None:
         """Remembers a DN; when there are too many, none of the old ones is worth a search for the oldest."""
-        if self._ttl:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[user] = (dn, now() + self._ttl)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[user] = (dn, now() + self._ttl)
 
     def forget(self, user: User) -> None:
         """Forgets a DN."""

@@ -55,19 +55,30 @@ class Kept:
         """Says that a connection is used no more."""
         self._slots.put(None)
 
+    def leave_with(self, connection: Connection) -> None:
+        """Keeps a connection that is used no more, as `put` and `leave` do."""
+        self.put(connection)
+        self._slots.put(None)
+
     def enter_with(self, server: Server) -> Connection | None:
-        """A connection, if it may be used at once and there is one; then `leave` has to follow."""
+        """The connection that was used last, if it may be used at once and looks alive; then `leave` has to follow."""
         try:
             self._slots.get_nowait()
         except queue.Empty:
             return None
-        connection = None
+        fit = False
         try:
-            connection = self.take(server)
+            connection = self._idle[server].pop()
+            fit = connection.fit(self._idle_limit, MAX_AGE)
+            if fit:
+                return connection
+            connection.close()
+        except (KeyError, IndexError):
+            pass
         finally:
-            if connection is None:
-                self._slots.put(None)
-        return connection
+            if not fit:
+                self.leave()
+        return None
 
     def take(self, server: Server) -> Connection | None:
         """A connection that looks alive. The one used last is taken first, so that what is too many falls idle."""

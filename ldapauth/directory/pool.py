@@ -169,17 +169,24 @@ class Pool:
 
     def _run(self, kept: Kept, operation: "Operation[_T]", deadline: Deadline, *, repeatable: bool) -> _T:
         """Asks on a kept connection to the first server, as nearly always; where that does not do, whoever does."""
-        connection = kept.enter_with(self._servers.usual) if self._servers.usual and not self._refused else None
+        usual = self._servers.usual
+        connection = None if usual is None or self._refused else kept.enter_with(usual)
         if connection is None:
             return self._ask_around(_Question(kept, operation, deadline, repeatable))
+        connection.sent = False
+        log.asked.server = connection.name
         try:
-            return self._use(kept, connection, operation, deadline.part(2) if repeatable else deadline)
-        except _Lost as error:
+            answer = operation(connection, deadline.part(2) if repeatable else deadline)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, or asked about elsewhere
+            failure = _meaning(error, connection)
+            kept.leave_with(connection)
+            if not isinstance(failure, _Lost):
+                raise failure from None
             question = _Question(kept, operation, deadline, repeatable)
-            self._lost(connection, question, error, others=len(self._settings.servers) - 1)
-        finally:
-            kept.leave()
-        return self._ask_around(question)
+            self._lost(connection, question, failure, others=len(self._settings.servers) - 1)
+            return self._ask_around(question)
+        kept.leave_with(connection)
+        return answer
 
     def _ask_around(self, question: "_Question[_T]") -> _T:
         """Asks the first server that can be asked; waiting for a connection is part of the question's time."""
@@ -267,20 +274,11 @@ class Pool:
         connection.sent = False
         log.asked.server = connection.name
         try:
-            result = operation(connection, limit)
-        except DeadlineExceeded as error:
-            connection.close()
-            raise _LostInTime(str(error)) from None
-        except LdapAuthError as error:
-            if connection.closed:
-                raise (_LostUnclear if isinstance(error, UnclearAnswer) else _Lost)(str(error)) from None
-            kept.put(connection)  # it was the answer that was bad, not the connection
-            raise
-        except BaseException:
-            connection.close()
-            raise
-        kept.put(connection)
-        return result
+            return operation(connection, limit)
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            raise _meaning(error, connection) from None
+        finally:
+            kept.put(connection)
 
     def _open(self, server: Server, kept: Kept, limit: Deadline) -> Connection:
         """A fresh connection of a kind: bound as the service account if it is to search."""
@@ -372,6 +370,19 @@ class _TryNext(Exception):
     def __init__(self, why: DirectoryUnavailable) -> None:
         super().__init__(str(why))
         self.why = why
+
+
+def _meaning(error: BaseException, connection: Connection) -> BaseException:
+    """What an exception that came of a question is for whoever asked it; the connection is closed unless it is good."""
+    if isinstance(error, DeadlineExceeded):
+        connection.close()
+        return _LostInTime(str(error))
+    if not isinstance(error, LdapAuthError):
+        connection.close()
+        return error
+    if connection.closed:
+        return (_LostUnclear if isinstance(error, UnclearAnswer) else _Lost)(str(error))
+    return error  # it was the answer that was bad, not the connection
 
 
 def _all_of(failures: list[DirectoryUnavailable], otherwise: type[DirectoryUnavailable]) -> DirectoryUnavailable:

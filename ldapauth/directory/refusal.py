@@ -60,6 +60,8 @@ def verdict(result: wire.Result, *, accept_must_change: bool) -> Verdict | None:
         accept_must_change: Whether an account whose password is right, and must be changed before anything else is
             done, may log in.
     """
+    if result.code == _SUCCESS and not result.controls:  # nearly always
+        return ACCEPTED
     try:
         said = Said.of(result.controls)
     except wire.ProtocolError:
@@ -72,9 +74,7 @@ def verdict(result: wire.Result, *, accept_must_change: bool) -> Verdict | None:
         return _not_accepted(result.message, said, accept_must_change=accept_must_change)
     if result.code in (_NO_SUCH_OBJECT, _INVALID_DN):
         return Verdict(Reason.NO_SUCH_USER)
-    if result.code in _NOT_PERMITTED:
-        return Verdict(_not_permitted(result, said))
-    return None
+    return Verdict(_not_permitted(result, said)) if result.code in _NOT_PERMITTED else None
 
 
 def detail(result: wire.Result) -> str:
