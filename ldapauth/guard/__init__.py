@@ -21,13 +21,10 @@ from ldapauth.verdict import Memory, Reason, Verdict
 
 from .flight import Flights
 from .login import Login, User, key
-from .memory import Keeper, OwnMemory, Patience
+from .memory import Keeper, OwnMemory
 from .record import Judgement, Rules
 
 __all__ = ["Guard", "make"]
-
-PATIENCE = 0.05
-"""Seconds that a question waits for Redis, all in all."""
 
 MOST_DELAY = 0.05
 """Seconds that a refusal takes at most for being held back, so as to take as long as any other."""
@@ -61,6 +58,7 @@ class Guard:
         self._settings = settings
         self._rules = Rules(settings)
         self._own = OwnMemory(settings, self._rules.lifetime)
+        self._own_of_wrong = settings.storage is None and self._rules.only_wrong
         self._keepers: list[Keeper] = [self._own]
         self._shared = None
         if settings.storage is not None:
@@ -87,9 +85,19 @@ class Guard:
             DirectoryUnavailable: The directory gave no answer, and no memory may answer in its place.
         """
         start = now()
-        with self._flights.of(self._own.digest(key(user), password), deadline):
-            login = Login(self._rules, self._keepers, user, password, Patience(PATIENCE))
-            verdict = self._checked(login, ask, from_memory=from_memory)
+        who = key(user)
+        question = who, password
+        self._flights.enter(question, deadline)
+        try:
+            if self._own_of_wrong and self._own.knows_nothing(who):  # nearly always; and of a yes nothing is learnt
+                verdict = ask()
+                if verdict.reason:
+                    Login(self._rules, self._keepers, who, user[1], password).learn(verdict)
+            else:
+                login = Login(self._rules, self._keepers, who, user[1], password)
+                verdict = self._checked(login, ask, from_memory=from_memory)
+        finally:
+            self._flights.leave(question)
         if verdict.reason:
             self._level(user[1], verdict.reason, now() - start, deadline)
         return verdict
@@ -122,13 +130,13 @@ class Guard:
 
     def _checked(self, login: Login, ask: Callable[[], Verdict], *, from_memory: bool) -> Verdict:
         """The answer from memory, or else the directory's."""
-        match login.judge():
-            case Judgement.STALE:
-                return Verdict(Reason.STALE)
-            case Judgement.TOO_MANY:
-                return Verdict(Reason.BUDGET)
-            case Judgement.CACHED if from_memory:
-                return _remembered(Memory.CACHED, login.age())
+        judgement = login.judge()
+        if judgement is Judgement.STALE:
+            return Verdict(Reason.STALE)
+        if judgement is Judgement.TOO_MANY:
+            return Verdict(Reason.BUDGET)
+        if judgement is Judgement.CACHED and from_memory:
+            return _remembered(Memory.CACHED, login.age())
         try:
             verdict = ask()
         except UnclearAnswer:

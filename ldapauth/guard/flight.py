@@ -5,80 +5,39 @@ A device with an old password may open several connections at once, and each wou
 
 import threading
 from collections.abc import Hashable
-from types import TracebackType
 
 from ldapauth.deadline import Deadline
 from ldapauth.errors import DeadlineExceeded
 
 
 class Flights:
-    """The questions under way in this process, each with those that wait for it."""
+    """The questions under way in this process, each with those that wait for it. For any number of threads.
+
+    There is no lock: to put a question into a dictionary if it is not there is one step, and so is to take it out.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: dict[Hashable, _Flight] = {}
-
-    def of(self, question: Hashable, deadline: Deadline) -> "_Boarding":
-        """A context that only one thread at a time is in for a question."""
-        return _Boarding(self, question, deadline)
+        self._under_way: dict[Hashable, list[threading.Lock]] = {}
 
     def enter(self, question: Hashable, deadline: Deadline) -> None:
-        """Waits until nobody else is asking it.
+        """Waits until nobody else is asking it; `leave` has to follow.
 
         Raises:
             DeadlineExceeded: Somebody still is.
         """
-        with self._lock:
-            flight = self._under_way.get(question)
-            if flight is None:
-                self._under_way[question] = flight = _Flight()
-            flight.people += 1
-        try:
-            if flight.lock.acquire(timeout=0 if flight.people == 1 else deadline.remaining()):
-                return
-            raise DeadlineExceeded("the same question was still under way")  # noqa: TRY301 - one place cleans up
-        except BaseException:
-            self._leave(question, flight)
-            raise
+        mine: list[threading.Lock] = []
+        while (waiting := self._under_way.setdefault(question, mine)) is not mine:
+            turn = threading.Lock()
+            turn.acquire()
+            waiting.append(turn)
+            # Whoever leaves after this look finds who waits; who has left before it does not, and need not.
+            if self._under_way.get(question) is waiting and not turn.acquire(timeout=deadline.remaining()):
+                raise DeadlineExceeded("the same question was still under way")
 
     def leave(self, question: Hashable) -> None:
-        """Lets the next one in."""
-        flight = self._under_way[question]
-        flight.lock.release()
-        self._leave(question, flight)
-
-    def _leave(self, question: Hashable, flight: "_Flight") -> None:
-        with self._lock:
-            flight.people -= 1
-            if not flight.people:
-                del self._under_way[question]
+        """Has those who wait try again, of whom one gets in."""
+        for turn in self._under_way.pop(question):
+            turn.release()
 
     def __len__(self) -> int:
         return len(self._under_way)
-
-
-class _Flight:
-    """One question, and how many are asking it or waiting for it."""
-
-    __slots__ = ("lock", "people")
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.people = 0
-
-
-class _Boarding:
-    __slots__ = ("_deadline", "_flights", "_question")
-
-    def __init__(self, flights: Flights, question: Hashable, deadline: Deadline) -> None:
-        self._flights = flights
-        self._question = question
-        self._deadline = deadline
-
-    def __enter__(self) -> None:
-        self._flights.enter(self._question, self._deadline)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._flights.leave(self._question)

@@ -12,10 +12,13 @@ from ldapauth.verdict import Reason, Verdict
 
 from .digest import Digest
 from .line import Away
-from .memory import Change, Keeper, Patience, Seen
+from .memory import NOTHING, Change, Keeper, Patience, Seen
 from .record import Judgement, Record, Rules
 
 _T = TypeVar("_T")
+
+PATIENCE = 0.05
+"""Seconds that a question waits for Redis, all in all."""
 
 _ATTEMPTS = 3  # to count a guess, where others change the same record
 _NONE = Digest(b"", b"")  # for a record that has none to compare with
@@ -36,23 +39,28 @@ class Login:
     Args:
         rules: How records are read and changed.
         keepers: Who keeps records: the first is asked first, and the last is always there.
-        user: Whose it is said to be.
+        user: Whose it is said to be, as `key` has it.
+        domain: The user's virtual host.
         password: Not empty.
-        patience: How long Redis may be waited for.
     """
 
-    def __init__(self, rules: Rules, keepers: list[Keeper], user: User, password: str, patience: Patience) -> None:
+    def __init__(self, rules: Rules, keepers: list[Keeper], user: str, domain: str, password: str) -> None:
         self._rules = rules
         self._keepers = keepers
-        self._user = key(user)
-        self._domain = user[1]
+        self._user = user
+        self._domain = domain
         self._password = password
-        self._patience = patience
+        self._patience = Patience(PATIENCE)
         self._guessed: float | None = None
-        self._look()
+        self._known_digest: Digest | None = None
+        self._seen, self._looked = NOTHING, now()
 
     def judge(self) -> Judgement:
-        """What is to be done about the password; a guess that is to be asked about is counted by this."""
+        """What is to be done about the password; a guess that is to be asked about is counted by this.
+
+        Without this look at the record nothing is known of the user.
+        """
+        self._look()
         for _ in range(_ATTEMPTS):
             judgement = self._judgement()
             if judgement is not Judgement.UNKNOWN:
@@ -80,13 +88,15 @@ class Login:
 
     def learn(self, verdict: Verdict) -> None:
         """Learns what the directory answered."""
-        rules, known = self._rules, not self._seen.record.bare
+        rules, record = self._rules, self._seen.record
+        known = not record.bare
         if verdict.reason is Reason.WRONG_PASSWORD:
             self._change(lambda record, digest, moment: rules.wrong(record, digest, moment, self._guessed))
             if rules.domain_failures:
                 self._asked(lambda keeper: keeper.count(self._domain, self._patience))
-        elif verdict.accepted and (known or rules.keeps_good):
-            self._change(rules.accepted)
+        elif verdict.accepted:
+            if known or rules.keeps_good:
+                self._change(rules.accepted)
         elif known or (rules.keeps_good and verdict.reason is not Reason.NO_SUCH_USER):
             self._change_blindly(lambda record, _: rules.refused(record, self._guessed))
 
@@ -138,7 +148,7 @@ class Login:
         self._looked = now()
 
     def _look(self) -> None:
-        self._known_digest: Digest | None = None
+        self._known_digest = None
         self._seen = self._asked(lambda keeper: keeper.look(self._user, self._patience))
         self._looked = now()
 

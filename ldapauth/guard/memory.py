@@ -47,6 +47,10 @@ class Seen:
     now: float
 
 
+NOTHING = Seen(EMPTY, 0.0)
+"""What is seen of somebody of whom nothing is known: at no moment, as there is nothing in it that could have an age."""
+
+
 class Keeper(Protocol):
     """Who keeps records, by texts that stand for users, and counts the wrong passwords of domains."""
 
@@ -104,6 +108,10 @@ class OwnMemory:
         """The record of a user."""
         with self._lock:
             return Seen(self._records.get(user, EMPTY), now())
+
+    def knows_nothing(self, user: str) -> bool:
+        """Whether there is no record of a user; no lock is waited for."""
+        return user not in self._records
 
     def change(self, user: str, seen: Seen, change: Change, _: Patience) -> Seen:
         """Changes a record, unless its user was forgotten since it was seen; returns what it is afterwards."""

@@ -73,6 +73,7 @@ class Rules:
         domain_failures: Those that a domain may have; likewise.
         keeps_good: Seconds for which a right password is remembered for anything; 0 if for nothing.
         lifetime: Seconds after which nothing of a record means anything.
+        only_wrong: Whether nothing is remembered but wrong passwords.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -82,6 +83,7 @@ class Rules:
         counts = bool(self.failures or self.domain_failures)
         self.keeps_good = max(KNOWN if counts else 0.0, settings.cache_ttl, settings.stale_if_error)
         self.lifetime = max(settings.stale_ttl, settings.window if counts else 0.0, self.keeps_good)
+        self.only_wrong = not (counts or self.keeps_good)
 
     def judge(self, record: Record, digest: Digest, now: float) -> Judgement:
         """What is to be done about a password.

@@ -116,7 +116,7 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr("ldapauth.guard.MOST_DELAY", 0.0)
         self.settings = settings
         if self.redis:
-            for name in ("PATIENCE", "shared._TIMEOUT"):  # a machine that is busy is no reason to go on without it
+            for name in ("login.PATIENCE", "shared._TIMEOUT"):  # a busy machine is no reason to go on without it
                 self.patch.setattr(f"ldapauth.guard.{name}", 10.0)
             self.redis.run("FLUSHALL")
             shared = {"storage": Secret(self.redis.url), "secret": Secret("a secret of thirty-two characters")}

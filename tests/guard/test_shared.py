@@ -56,7 +56,7 @@ def make(redis: Redis) -> Make:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is waited for however long it takes: a machine that is busy is no reason to go on without it."""
-    monkeypatch.setattr("ldapauth.guard.PATIENCE", PATIENCE)
+    monkeypatch.setattr("ldapauth.guard.login.PATIENCE", PATIENCE)
     monkeypatch.setattr("ldapauth.guard.shared._TIMEOUT", PATIENCE)
 
 
@@ -256,7 +256,7 @@ def test_change_while_redis_is_away_is_told_when_it_is_back(
     one, two = (make(cache_ttl=3600.0) for _ in range(2))
     for guard in (one, two):
         wait_until_shared(guard)
-    monkeypatch.setattr("ldapauth.guard.PATIENCE", PATIENCE)
+    monkeypatch.setattr("ldapauth.guard.login.PATIENCE", PATIENCE)
     assert directory.login(one, JULIET, "right") == "accepted"
     assert directory.login(two, JULIET, "right") == "cached"
     with hanging(redis):
@@ -273,7 +273,7 @@ def test_change_while_another_is_told_is_told_too(
     one, two = (make(cache_ttl=3600.0) for _ in range(2))
     for guard in (one, two):
         wait_until_shared(guard)
-    monkeypatch.setattr("ldapauth.guard.PATIENCE", PATIENCE)
+    monkeypatch.setattr("ldapauth.guard.login.PATIENCE", PATIENCE)
     assert one._shared
     tell = one._shared._client.forget
     meanwhile: list[str] = []
