@@ -55,7 +55,7 @@ def configure(settings: Log, *, stderr: bool = True) -> str:
 
 def event(logger: logging.Logger, level: int, name: str, **fields: str) -> None:
     """Logs an event with its fields; empty ones are left out."""
-    if logger.isEnabledFor(level):
+    if level >= _root.level:
         if held.waiting is None:
             _log(logger, level, time.time(), name, fields)
         else:
@@ -92,7 +92,7 @@ class _Event(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802 - as the library calls it
         """The line, but for the time and the level."""
-        return _words(*self.event)
+        return logfmt(*self.event)
 
 
 class Quoting(str):
@@ -116,9 +116,24 @@ class _Asked(threading.local):
 asked = _Asked()
 
 
-def _words(name: str, fields: dict[str, str]) -> str:
-    """An event in logfmt."""
-    return f"event={name}" + "".join([f" {key}={quoted(value)}" for key, value in fields.items() if value])
+_LEVELS = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARNING", logging.ERROR: "ERROR"}
+
+_UNQUOTED = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quotation mark, equals sign and backslash
+
+
+def logfmt(name: str, fields: dict[str, str]) -> str:
+    """An event in logfmt; what could be taken for another field or another line is quoted."""
+    words = [f" {key}={value}" for key, value in fields.items() if value]
+    line = "".join(words)
+    # As a rule no value has anything in it for which it must be quoted, which is soon seen of all of them at once.
+    plain = line.isascii() and line.isprintable() and '"' not in line and "\\" not in line
+    if not plain or line.count(" ") > len(words) or line.count("=") > len(words):
+        line = "".join([f" {key}={_quoted(value)}" for key, value in fields.items() if value])
+    return f"event={name}{line}"
+
+
+def _quoted(value: str) -> str:
+    return value if _UNQUOTED.fullmatch(value) else json.dumps(value)
 
 
 class _Style(Protocol):
@@ -160,10 +175,10 @@ class _Logfmt(_Timed):
 
     def line(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
         milliseconds = int(created % 1 * 1000)
-        return f"{self.at(created)},{milliseconds:03} {logging.getLevelName(level)} {_words(name, fields)}"
+        return f"{self.at(created)},{milliseconds:03} {_LEVELS[level]} {logfmt(name, fields)}"
 
     def message(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:  # noqa: ARG002 - see _Style
-        return f"{logging.getLevelName(level)} {_words(name, fields)}"
+        return f"{_LEVELS[level]} {logfmt(name, fields)}"
 
 
 _NUMBERS = {"ms", "questions", "seconds", "failures"}
@@ -178,7 +193,7 @@ class _Json(_Timed):
     def line(self, level: int, created: float, name: str, fields: dict[str, str]) -> str:
         moment = self.at(created) % int(created % 1 * 1000)
         shown = {key: json.loads(value) if key in _NUMBERS else value for key, value in fields.items() if value}
-        return json.dumps({**shown, "time": moment, "level": logging.getLevelName(level), "event": name})
+        return json.dumps({**shown, "time": moment, "level": _LEVELS[level], "event": name})
 
     message = line
 
@@ -220,14 +235,6 @@ class _Hidden:
 def _key(settings: Log) -> bytes:
     """The key for users' names; one that nobody knows, if none is given."""
     return settings.users_key.reveal().encode() if settings.users_key is not None else secrets.token_bytes(32)
-
-
-_UNQUOTED = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quotation mark, equals sign and backslash
-
-
-def quoted(value: str) -> str:
-    """A value that can't be taken for another field or another line."""
-    return value if _UNQUOTED.fullmatch(value) else json.dumps(value)
 
 
 class _Held:
@@ -334,22 +341,26 @@ class _Lines(logging.Handler):
         """Writes a line; on a full disk none, for that is no reason to fail a login."""
         line = f"{self._line(level, created, name, fields)}\n"
         try:
-            os.write(self.descriptor(), line.encode("utf-8", "backslashreplace"))
+            os.write(self.descriptor(created), line.encode("utf-8", "backslashreplace"))
         except OSError:
             return
 
-    def descriptor(self) -> int:
-        """Where the next line goes."""
+    def descriptor(self, created: float) -> int:  # noqa: ARG002 - for files
+        """Where a line of this moment goes."""
         return self._descriptor
 
 
 class _FileLines(_Lines):
-    """Writes lines to the end of a file; to a new one of its name when it was moved away (logrotate)."""
+    """Writes lines to the end of a file; to a new one of its name a second after it was moved away (logrotate)."""
 
     def __init__(self, path: str, style: _Style) -> None:
         self.path = path
         self.closed = False
         super().__init__(self._open(), style)
+
+    def restyle(self, style: _Style) -> None:
+        super().restyle(style)
+        self._looked = -1
 
     def _open(self) -> int:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -357,8 +368,10 @@ class _FileLines(_Lines):
         self._identity = opened.st_dev, opened.st_ino
         return descriptor
 
-    def descriptor(self) -> int:
-        """Where the next line goes."""
+    def descriptor(self, created: float) -> int:
+        """Where a line of this moment goes. Whether the file was moved away is looked at once in a second."""
+        if self._looked == int(created):
+            return self._descriptor
         try:
             there = os.stat(self.path)  # noqa: PTH116 - a Path for a name that is only handed on
         except FileNotFoundError:
@@ -367,6 +380,7 @@ class _FileLines(_Lines):
             new = self._open()
             os.dup2(new, self._descriptor, inheritable=False)  # other threads write to the one or the other
             os.close(new)
+        self._looked = int(created)
         return self._descriptor
 
     def close(self) -> None:

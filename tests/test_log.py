@@ -96,10 +96,10 @@ def test_hostile_values_come_back_as_they_were(file: Path, value: str) -> None:
 def test_any_values_come_back_as_they_were(values: list[str]) -> None:
     """Any values side by side are told apart again, and make one line of printable ASCII."""
     fields = dict(zip("abcd", values, strict=False))
-    line = " ".join(f"{key}={log.quoted(value)}" for key, value in fields.items())
+    line = log.logfmt("login", fields)
     assert line.isascii()
     assert line.isprintable()
-    assert parse(line) == fields
+    assert parse(line) == {"event": "login", **fields}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_any_values_come_back_as_they_were(values: list[str]) -> None:
 )
 def test_plain_values_are_not_quoted(value: str) -> None:
     """A value that can't be misread stands as it is."""
-    assert log.quoted(value) == value
+    assert log.logfmt("login", {"user": value}) == f"event=login user={value}"
 
 
 @pytest.fixture
@@ -265,10 +265,26 @@ def test_only_what_is_grave_enough_is_logged(tmp_path: Path, level: str, expecte
     assert [fields["event"] for fields in logged(target)] == expected
 
 
-def test_a_file_that_was_moved_away_is_made_again(file: Path) -> None:
-    """After a rotation the log goes on in a new file of the old name."""
+def a_second_passes(mocker: MockerFixture) -> None:
+    """Puts the clock forward, for it is looked once in a second whether a file was moved away."""
+    mocker.patch("time.time", return_value=time.time() + 1)
+
+
+def test_a_file_that_was_moved_away_is_made_again(file: Path, mocker: MockerFixture) -> None:
+    """A second after a rotation the log goes on in a new file of the old name."""
     log.event(LOGGER, logging.INFO, "before")
     moved = file.rename(file.with_suffix(".1"))
+    a_second_passes(mocker)
+    log.event(LOGGER, logging.INFO, "after")
+    assert logged(moved) == [{"event": "before"}]
+    assert logged(file) == [{"event": "after"}]
+
+
+def test_a_file_that_was_moved_away_is_made_again_at_a_reload(file: Path) -> None:
+    """When the configuration is read again the log goes on in a new file at once."""
+    log.event(LOGGER, logging.INFO, "before")
+    moved = file.rename(file.with_suffix(".1"))
+    log.configure(Log(target=str(file)))
     log.event(LOGGER, logging.INFO, "after")
     assert logged(moved) == [{"event": "before"}]
     assert logged(file) == [{"event": "after"}]
@@ -291,13 +307,14 @@ def test_a_directory_that_has_gone_costs_no_login(tmp_path: Path, capfd: pytest.
     assert captured.out + captured.err == ""
 
 
-def test_a_full_disk_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_costs_no_login(tmp_path: Path, capfd: pytest.CaptureFixture[str], mocker: MockerFixture) -> None:
     """On a full disk events raise nothing, not even after the file was moved away with lines that are not written."""
     file = tmp_path / "ldapauth.log"
     file.symlink_to("/dev/full")
     log.configure(Log(target=str(file)))
     log.event(LOGGER, logging.INFO, "before")
     file.unlink()
+    a_second_passes(mocker)
     for name in ("first", "second"):
         log.event(LOGGER, logging.INFO, name)
     logging.getLogger(log.ROOT).handlers[0].close()

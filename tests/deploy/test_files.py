@@ -1,5 +1,6 @@
 """The files in `deploy/` that are no part of the app over HTTP: each is used by the program that it is for."""
 
+import itertools
 import json
 import os
 import re
@@ -105,7 +106,7 @@ def test_secrets_are_credentials(units: Path) -> None:
 
 
 def test_logrotate(config_file: Path, tmp_path: Path) -> None:
-    """A helper's log is moved away under it, and its next line is in a new one."""
+    """A helper's log is moved away under it, and soon its lines are in a new one, and no line is lost."""
     logs = tmp_path / "log"
     logs.mkdir()
     target = logs / "ejabberd.log"
@@ -126,18 +127,21 @@ def test_logrotate(config_file: Path, tmp_path: Path) -> None:
     ) as helper:
         assert helper.stdin
         assert helper.stdout
-        for number in (1, 2):
+        to, back, questions = helper.stdin, helper.stdout, itertools.count()
+
+        def logged() -> bool:
             question = f"auth:{JULIET.uid}:{DOMAIN}:{JULIET.password}".encode()
-            helper.stdin.write(len(question).to_bytes(2, "big") + question)
-            helper.stdin.flush()
-            assert helper.stdout.read(4) == b"\0\2\0\1"
-            assert wait_until(lambda: "event=check_password" in text(target), PATIENCE)
-            if number == 1:
-                assert run(rotate).returncode == 0
-        helper.stdin.close()
-    moved = logs / "ejabberd.log.1"
-    assert text(moved).count("event=check_password") == 1
-    assert text(target).count("event=check_password") == 1
+            to.write(len(question).to_bytes(2, "big") + question)
+            to.flush()
+            next(questions)
+            return back.read(4) == b"\0\2\0\1" and "event=check_password" in text(target)
+
+        assert wait_until(logged, PATIENCE)
+        assert run(rotate).returncode == 0
+        assert wait_until(logged, PATIENCE)
+        to.close()
+    moved = text(logs / "ejabberd.log.1").count("event=check_password")
+    assert moved + text(target).count("event=check_password") == next(questions)
 
 
 def text(file: Path) -> str:
