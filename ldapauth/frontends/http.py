@@ -8,15 +8,16 @@ so the logs of whatever serves the app are stripped of queries here. What monito
 import base64
 import binascii
 import hmac
+import itertools
 import logging
 import os
 import re
-import secrets
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Request, Response, request
+from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ldapauth import config, log
@@ -94,11 +95,32 @@ def build(settings: Settings) -> Flask:
             "http.credentials: is missing (or credentials_file; or insecure_open = true, to answer whoever can connect)"
         )
     strip_queries()
-    app = Flask("ldapauth", static_folder=None)
+    app = _App("ldapauth", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1  # a body without a length is cut there, so one more shows it
     app.extensions["ldapauth"] = provider = Provider(settings, "http")
     app.register_blueprint(_blueprint(provider, settings, _meter(provider, settings.metrics)))
     return app
+
+
+class _NoSessions(SessionInterface):
+    """No session, and the same one for each request."""
+
+    def __init__(self) -> None:
+        self._none = self.null_session_class()
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002 - as Flask calls it
+        """None that anything could be kept in."""
+        return self._none
+
+
+class _App(Flask):
+    """Flask without what every login would pay for: sessions, and routing, as one function answers all."""
+
+    session_interface = _NoSessions()
+
+    def create_url_adapter(self, request: Request | None) -> None:  # noqa: ARG002 - as Flask calls it
+        """None, so that no path is looked up."""
+        return
 
 
 def _meter(provider: Provider, settings: Metrics) -> "Meter | None":
@@ -120,22 +142,24 @@ def _blueprint(provider: Provider, settings: Settings, meter: "Meter | None") ->
     @methods.before_app_request
     def answer() -> Response:
         deadline = Deadline.after(http.deadline)
-        method = request.path.lstrip("/")
+        # As Flask's documentation has it; the proxy would look for it at each attribute.
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001
+        method = asked.path.lstrip("/")
         if method in _HEALTH:
-            return _health(provider, method)
-        log.asked.id = _request_id()
+            return _health(provider, method, asked)
+        log.asked.id = _request_id(asked)
         shown = meter if method == "metrics" else None
-        if not _may_ask(settings.metrics.credentials if shown else http.credentials):
-            log.event(_log, logging.WARNING, "unauthorized", client=request.remote_addr or "", id=log.asked.id)
+        if not _may_ask(settings.metrics.credentials if shown else http.credentials, asked):
+            log.event(_log, logging.WARNING, "unauthorized", client=asked.remote_addr or "", id=log.asked.id)
             return _response("credentials are needed", 401, {"WWW-Authenticate": 'Basic realm="ldapauth"'})
         if shown:
             return Response(shown.text(), headers=_NOT_KEPT, content_type=shown.content_type)
         if method not in _METHODS:
             return _response("not supported", 501)
         verb, ask = _METHODS[method]
-        if request.method != verb:
+        if asked.method != verb:
             return _response("another verb is needed", 405, {"Allow": verb})
-        return _response(*ask(provider, _parameters(), deadline))
+        return _response(*ask(provider, _parameters(asked), deadline))
 
     methods.app_errorhandler(_BadRequest)(lambda error: _response(str(error), 400))
     methods.app_errorhandler(LdapAuthError)(_failure)
@@ -175,25 +199,28 @@ def _response(body: str, status: int | None, headers: Mapping[str, str] | None =
     return Response(body, status, {**(headers or {}), **_NOT_KEPT}, content_type="text/plain; charset=utf-8")
 
 
-def _health(provider: Provider, method: str) -> Response:
+def _health(provider: Provider, method: str, asked: Request) -> Response:
     """Whether this process answers (`healthz`), or also the directories behind it (`readyz`), without a word of detail.
 
     The first must not depend on a directory: a process that is started again because of one helps nobody.
     """
-    if request.method not in ("GET", "HEAD"):
+    if asked.method not in ("GET", "HEAD"):
         return _response("another verb is needed", 405, {"Allow": "GET, HEAD"})
-    if method == "healthz" or provider.is_ready(request.args.get("server"), Deadline.after(_PATIENCE)):
+    if method == "healthz" or provider.is_ready(asked.args.get("server"), Deadline.after(_PATIENCE)):
         return _response("ok", 200)
     return _response("not ready", 503)
 
 
-def _request_id() -> str:
+_count = itertools.count(1)
+
+
+def _request_id(asked: Request) -> str:
     """What whoever stands in front of us calls the request, if it can be a name; else a name of ours."""
-    given = request.headers.get("X-Request-Id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    given = asked.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"{os.getpid()}-{next(_count)}"
 
 
-def _may_ask(credentials: tuple[Secret, ...] | None) -> bool:
+def _may_ask(credentials: tuple[Secret, ...] | None, asked: Request) -> bool:
     """Whether the request has the right credentials, or none are needed.
 
     Each is compared, whichever is right, so that the time that it takes does not tell them apart.
@@ -202,7 +229,7 @@ def _may_ask(credentials: tuple[Secret, ...] | None) -> bool:
     """
     if credentials is None:
         return True
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = asked.headers.get("Authorization", "").partition(" ")
     try:
         given = base64.b64decode(token.strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -218,7 +245,7 @@ class _Parameters(dict[str, str]):
         raise _BadRequest(f"missing parameter: {name}")
 
 
-def _parameters() -> _Parameters:
+def _parameters(asked: Request) -> _Parameters:
     """The parameters: of a GET in the query, of a POST in the body, whatever type the body is said to have.
 
     MongooseIM posts its form without a Content-Type.
@@ -226,7 +253,7 @@ def _parameters() -> _Parameters:
     Raises:
         _BadRequest: They can't be read, or one is there twice.
     """
-    raw = request.query_string if request.method == "GET" else _body()
+    raw = asked.query_string if asked.method == "GET" else _body(asked)
     try:
         pairs = urllib.parse.parse_qsl(
             raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
@@ -241,7 +268,7 @@ def _parameters() -> _Parameters:
     return parameters
 
 
-def _body() -> bytes:
+def _body(asked: Request) -> bytes:
     """The whole body: half of one holds half a password.
 
     Raises:
@@ -249,14 +276,14 @@ def _body() -> bytes:
         RequestEntityTooLarge: It is longer than any question.
     """
     try:
-        body = request.get_data(cache=False)
+        body = asked.get_data(cache=False)
     except HTTPException:
         raise
     except Exception:  # noqa: BLE001 - whatever the server raises at broken chunks: gunicorn has its own exceptions
         raise _BadRequest("the body can't be read") from None
     if len(body) > MAX_BODY:
         raise RequestEntityTooLarge
-    if request.content_length is not None and len(body) < request.content_length:
+    if asked.content_length is not None and len(body) < asked.content_length:
         raise _BadRequest("the body is cut short")
     return body
 
