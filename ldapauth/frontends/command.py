@@ -77,7 +77,7 @@ def answer(command: Command, provider: Provider, deadline: Deadline) -> bool:
     try:
         match command.name:
             case "auth":
-                return provider.check_password(*user, command.secret, deadline).accepted
+                return provider.check_password(command.local_part, command.domain, command.secret, deadline).accepted
             case "isuser":
                 return provider.user_exists(*user, deadline).accepted
             case "certauth":

@@ -12,26 +12,24 @@ class Codec:
     terminal_safe = False  # lpty hands answers over as C strings, and these begin with NUL
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = b""
 
-    def feed(self, data: bytes) -> None:
-        """Takes what was read."""
-        self._buffer += data
-
-    def next_frame(self) -> bytes | None:
-        """The content of the next frame, which may be empty; None when there is none yet."""
-        if len(self._buffer) < _HEAD:
-            return None
-        end = _HEAD + int.from_bytes(self._buffer[:_HEAD], "big")
-        if len(self._buffer) < end:
-            return None
-        frame = bytes(self._buffer[_HEAD:end])
-        del self._buffer[:end]
-        return frame
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes what was read; gives the content of each frame that has ended by now, which may be empty."""
+        data = self._rest + data
+        frames, offset = [], 0
+        while (start := offset + _HEAD) <= len(data):
+            end = start + int.from_bytes(data[offset:start], "big")
+            if end > len(data):
+                break
+            frames.append(data[start:end])
+            offset = end
+        self._rest = data[offset:]
+        return frames
 
     def rest(self) -> bytes:
         """What has come of a frame that has not ended."""
-        return bytes(self._buffer)
+        return self._rest
 
     @staticmethod
     def encode(*, accepted: bool) -> bytes:

@@ -16,29 +16,25 @@ class Codec:
     terminal_safe = True
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = b""
         self._skipping = False
 
-    def feed(self, data: bytes) -> None:
-        """Takes what was read."""
-        self._buffer += data
-
-    def next_frame(self) -> bytes | None:
-        """The next line without its end; empty for one that is too long; None when there is none yet."""
-        end = self._buffer.find(b"\n")
-        if end < 0:
-            if len(self._buffer) > MAX_LINE:
-                self._skipping = True
-                self._buffer.clear()
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        skipped, self._skipping = self._skipping or end > MAX_LINE, False
-        return b"" if skipped else line
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes what was read; gives the lines that have ended by now, an empty one for each that is too long."""
+        whole = self._rest + data
+        lines = whole.split(b"\n")
+        self._rest = lines.pop()
+        if self._skipping and lines:
+            lines[0] = b""
+            self._skipping = False
+        if len(self._rest) > MAX_LINE:
+            self._rest = b""
+            self._skipping = True
+        return lines if len(whole) <= MAX_LINE else [line if len(line) <= MAX_LINE else b"" for line in lines]
 
     def rest(self) -> bytes:
         """What has come of a line that has not ended."""
-        return bytes(self._buffer) or (b" " if self._skipping else b"")
+        return self._rest or (b" " if self._skipping else b"")
 
     @staticmethod
     def encode(*, accepted: bool) -> bytes:

@@ -49,11 +49,8 @@ class Codec(Protocol):
 
     terminal_safe: bool
 
-    def feed(self, data: bytes) -> None:
-        """Takes what was read."""
-
-    def next_frame(self) -> bytes | None:
-        """The next question's bytes, or None."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes what was read; gives the bytes of each question that is complete by now."""
 
     def rest(self) -> bytes:
         """What has come of a question that is not complete."""
@@ -200,11 +197,11 @@ class _Server:
             self._await_input()
             if self._source.stale:
                 self._reread()
-            self._codec.feed(self._read())
-            while (frame := self._codec.next_frame()) is not None:
-                if self._on_terminal and self._is_burst():
-                    self._refuse_burst()
-                else:
+            frames = self._codec.feed(self._read())
+            if self._on_terminal and frames and (len(frames) > 1 or self._is_burst()):
+                self._refuse_burst()
+            else:
+                for frame in frames:
                     self._ask(frame)
 
     def _await_input(self) -> None:
@@ -291,11 +288,7 @@ class _Server:
         line break and a command. Nothing of it is asked of the directory.
         """
         deadline = self._deadline()
-        while True:
-            while self._codec.next_frame() is not None:
-                pass
-            if not terminal.more_waits(_SETTLE):
-                break
+        while terminal.more_waits(_SETTLE):
             self._codec.feed(self._read())
         if self._codec.rest():  # what is still to come would be taken for a question
             raise _Leave("a burst of questions that has not ended")

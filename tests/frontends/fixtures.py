@@ -48,12 +48,7 @@ def cuts(data: bytes) -> Iterator[list[bytes]]:
 
 def frames(codec: Codec, pieces: Iterable[bytes]) -> list[bytes]:
     """The frames that a codec finds in what it is fed."""
-    found = []
-    for piece in pieces:
-        codec.feed(piece)
-        while (frame := codec.next_frame()) is not None:
-            found.append(frame)
-    return found
+    return [frame for piece in pieces for frame in codec.feed(piece)]
 
 
 def described(codec: Codec, pieces: Iterable[bytes]) -> list[str]:
