@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peer import WARM_UP, Login, Metric, Peer, Sample, Unavailable, cpu_seconds, draw
+from bench.peer import ROOT, WARM_UP, Login, Metric, Peer, Sample, Unavailable, cpu_seconds, draw
 from bench.world import Target, World
 from tests.servers.ejabberd import INSTALL_COMMAND, Ejabberd
 from tests.servers.process import ServerError, descendants
@@ -43,7 +43,7 @@ class _VirtualHost:
 
 def peers(world: World) -> list[Peer]:
     """The peers of this family, which share a node."""
-    hosts = [host for target in world.targets for host in (_own(target), _ours(world, target))]
+    hosts = [host for target in world.targets for host in (_own(target), _ours(world, target), _floor(target))]
     node = _Node(hosts)
     return [VirtualHost(node, host, at_once) for host in hosts for at_once in (1, AT_ONCE)]
 
@@ -72,6 +72,13 @@ def _ours(world: World, target: Target) -> _VirtualHost:
         "extauth_program": f"{PROGRAM} --config {world.configuration(f'ejabberd{target.suffix}', target, name)}",
     }
     return _VirtualHost(name, "ejabberd-ours", "ejabberd, ldapauth-ejabberd", target, options)
+
+
+def _floor(target: Target) -> _VirtualHost:
+    """A virtual host with the least that a program outside of ejabberd can do."""
+    command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "bench.programs.floor_ejabberd", *target.arguments]
+    options: dict[str, object] = {"auth_method": ["external"], "extauth_program": " ".join(command)}
+    return _VirtualHost(f"floor{target.suffix}.example", "ejabberd-floor", "ejabberd, bare sockets", target, options)
 
 
 class _Node:

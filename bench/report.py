@@ -76,6 +76,8 @@ RATIOS = (
     *_both("CPU: ours / floor", Metric.CPU, "ours", "floor"),
     *_both("ejabberd: ours / own, serial", Metric.RATE, "ejabberd-ours", "ejabberd-own", (0.9, 0.9)),
     *_both("ejabberd: ours / own, 8 at once", Metric.RATE, "ejabberd-ours-8", "ejabberd-own-8", (1, 1)),
+    *_both("ejabberd: floor / own, serial", Metric.RATE, "ejabberd-floor", "ejabberd-own"),
+    *_both("ejabberd: floor / own, 8 at once", Metric.RATE, "ejabberd-floor-8", "ejabberd-own-8"),
     Ratio("HTTP: ours / a route that answers true, plain", Metric.RATE, "http", "http-true", 0.45),
     Ratio("HTTP: ours / a route that answers true, TLS", Metric.RATE, "http-tls", "http-true"),
     Ratio("start: ours / import ldap3", Metric.START, "start", "start-import", most=2),

@@ -5,6 +5,7 @@ Nothing is checked, nothing is timed, and no message may be longer than 127 byte
 
 import socket
 import ssl
+from collections.abc import Callable
 
 from bench.programs import frame
 
@@ -18,13 +19,13 @@ _DN = 9  # where the DN begins in the message of an entry; its length stands bef
 _RECEIVE = 65536
 
 
-def main() -> None:
-    """Answers the line protocol."""
+def main(serve: Callable[[Callable[[bytes, bytes], bool]], None] = frame.serve) -> None:
+    """Answers the line protocol, or that of ejabberd if it is served so."""
     arguments = frame.arguments()
     searching, binding = _connect(arguments), _connect(arguments)
     _bind(searching, arguments.service_dn.encode(), arguments.service_password.encode())
     before = _tlv(0x04, arguments.base_dn.encode()) + _SCOPE_AND_LIMITS
-    frame.serve(lambda user, password: _bind(binding, _find(searching, before, user), password))
+    serve(lambda user, password: _bind(binding, _find(searching, before, user), password))
 
 
 def _connect(arguments: frame.Arguments) -> socket.socket:
