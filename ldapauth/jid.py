@@ -33,6 +33,8 @@ def possible(name: str) -> bool:
     """Whether a user can have the name: not empty, not too long, no control character, valid Unicode."""
     if not name or len(name) > MAX_NAME:
         return False
+    if name.isascii():
+        return name.isprintable()
     try:
         encoded = name.encode()
     except UnicodeEncodeError:  # a lone surrogate

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from . import certificate, guard, jid, log
 from .config import Domain, Operation, Settings
 from .deadline import Deadline, now
@@ -44,10 +46,12 @@ ANY_DOMAIN = "*"
 ANSWER_MARGIN = 0.2
 """Seconds. Work on a question ends this long before its answer is due, so that a "no" can still leave in time."""
 
+_FROM_OUTAGE = Memory.OUTAGE.value
+
 _SCRAM_PREFIXES = ("==SCRAM==,", "==MULTI_SCRAM==,")  # MongooseIM, mongoose_scram.erl
 
 
-class _Question(NamedTuple):
+class _Question(msgspec.Struct):
     """What an XMPP server asks, and by when its answer is due."""
 
     operation: Operation
@@ -295,12 +299,13 @@ class Provider:
             served = self._lookup(question.domain)
             outcome = _outcome(question, served, ask, refuse)
             verdict, reason = "accepted", ""
-            if isinstance(outcome, Verdict) and outcome.reason:
-                verdict, reason = "refused", outcome.reason.value
-                level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
             if isinstance(outcome, Verdict):
                 detail = outcome.notice
-                reason = outcome.memory.value if outcome.memory else reason
+                if outcome.reason:
+                    verdict, reason = "refused", outcome.reason.value
+                    level = logging.WARNING if outcome.reason is Reason.AMBIGUOUS else level
+                elif outcome.memory:
+                    reason = outcome.memory.value
         except OperationOff:
             verdict, reason = "refused", "operation-off"
             raise
@@ -322,21 +327,20 @@ class Provider:
 
     def _told(self, question: "_Question", served: _Served | None, level: int, result: tuple[str, str, str]) -> None:
         """Says what became of a question: the verdict, the reason, and what more there is to say."""
-        operation, local_part, domain, deadline = question
         verdict, reason, detail = result
-        server, seconds = log.asked.server, deadline.elapsed
-        if served and (verdict == "unavailable" or reason == Memory.OUTAGE.value):
+        server, seconds = log.asked.server, question.deadline.elapsed
+        if served and (verdict == "unavailable" or reason == _FROM_OUTAGE):
             served.outage.hit(served.table, detail)
         elif served and served.outage.questions and server and verdict != "error":
             served.outage.over(served.table)
         if self.watch is not None:
-            self.watch(operation, served.table if served else "", verdict, reason, seconds)
+            self.watch(question.operation, served.table if served else "", verdict, reason, seconds)
         log.event(
             _log,
             level,
-            operation,
-            domain=domain,
-            user=local_part,
+            question.operation,
+            domain=question.domain,
+            user=question.local_part,
             verdict=verdict,
             reason=reason,
             detail=detail,
@@ -364,19 +368,14 @@ def _outcome(question: _Question, served: _Served | None, ask: "_Ask[_T]", refus
         return refuse(Reason.UNKNOWN_DOMAIN)
     if question.operation not in served.settings.operations:
         raise OperationOff(f"{question.operation} is not among the operations of {question.domain}")
-    user = _user(question.local_part, question.domain)
-    if user is None:
+    name = jid.unescape(question.local_part)
+    if not jid.possible(name):
         return refuse(Reason.IMPOSSIBLE_NAME)
+    user = User(name, question.domain.lower())
     outcome = ask(user, served.directory, question.deadline.within(served.settings.deadline, ANSWER_MARGIN))
     if question.deadline.expired:  # the process was stopped, or had no processor: whoever asked has gone on
         raise DeadlineExceeded("the answer came too late")
     return outcome
-
-
-def _user(local_part: str, domain: str) -> User | None:
-    """Who is meant, if anybody can be."""
-    name = jid.unescape(local_part)
-    return User(name, domain.lower()) if jid.possible(name) else None
 
 
 def _dn(directory: Directory, user: User, deadline: Deadline) -> str:

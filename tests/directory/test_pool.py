@@ -386,6 +386,7 @@ def test_refused_names_are_not_remembered(make: Make) -> None:
     asked = make(dn_cache_ttl=60)
     for name in ("juliet", "romeo", "nobody"):
         assert not login(asked, WRONG, name).accepted
+    assert asked._known is not None
     assert asked._known._known == {}
 
 
