@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from ldapauth import config
 from ldapauth.deadline import Deadline
-from ldapauth.directory import Directory, User
+from ldapauth.directory import Directory, User, wire
 from ldapauth.errors import DirectoryUnavailable
 from ldapauth.verdict import ACCEPTED
 from tests import configuration
@@ -42,6 +43,24 @@ def ldaps(server: Slapd, host: str = "localhost") -> str:
 def test_ldaps_with_the_right_ca(tmp_path: Path, secure: Slapd, certificates: Certificates, host: str) -> None:
     """TLS works by a name and by an address that stand in the certificate."""
     assert login(tmp_path, secure, servers=[ldaps(secure, host)], ca_file=str(certificates.ca))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", None], ids=["ldaps", "ldap"])
+def test_usual_answers_are_not_decoded(
+    tmp_path: Path, secure: Slapd, certificates: Certificates, host: str | None, mocker: MockerFixture
+) -> None:
+    """A real server's answers to a login are known by their bytes, with TLS too, where the entry comes on its own."""
+    changes: dict[str, Any] = (
+        {} if host is None else {"servers": [ldaps(secure, host)], "ca_file": str(certificates.ca)}
+    )
+    file = configuration.write(tmp_path, configuration.domain_table(secure, **changes))
+    directory = Directory(configuration.DOMAIN, config.load(str(file)).domains[configuration.DOMAIN])
+    assert directory.check_password(JULIET, "juliet-secret", Deadline.after(10)) == ACCEPTED
+    decoded = mocker.spy(wire.Reader, "feed")
+    for _ in range(10):
+        assert directory.check_password(JULIET, "juliet-secret", Deadline.after(10)) == ACCEPTED
+    # A bind's answer is decoded once for each message id.
+    assert not [call for call in decoded.call_args_list if b"\x61\x07" not in call.args[1]]
 
 
 def test_start_tls(tmp_path: Path, secure: Slapd, certificates: Certificates) -> None:

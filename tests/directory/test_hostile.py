@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ldapauth import config
 from ldapauth.deadline import Deadline
 from ldapauth.directory import Directory, User, wire
 from ldapauth.directory.query import FilterTemplate, is_canonical, is_named
-from ldapauth.errors import DirectoryUnavailable, PolicyRefusal
+from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable, PolicyRefusal
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests import configuration
 from tests.servers.people import person
@@ -21,7 +22,7 @@ JULIET = User("juliet", configuration.DOMAIN)
 NAMING = FilterTemplate("(uid={user})").naming
 SECRET = "S3CRET-pass"
 
-Answer = Callable[[int], list[bytes]]
+Answer = Callable[[int], Iterable[bytes]]
 
 
 def result(message_id: int, tag: int, code: int, message: bytes = b"") -> bytes:
@@ -105,6 +106,30 @@ def test_words_of_a_server_about_a_bind_are_not_repeated(server: Server, directo
     with pytest.raises(DirectoryUnavailable) as caught:
         directory.check_password(JULIET, SECRET, soon())
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_answer_in_pieces_is_put_together(server: Server, directory: Directory, pause: float) -> None:
+    """An entry whose search ends in a message that comes on its own, or that is not the user's, is understood."""
+
+    def pieces(number: int, *values: bytes) -> Iterator[bytes]:
+        yield entry(number, b"uid=juliet", *values)
+        time.sleep(pause)
+        yield result(number, 0x65, 0)
+
+    server.search = lambda number: pieces(number, b"juliet")
+    assert directory.check_password(JULIET, SECRET, soon()) == ACCEPTED
+    server.search = lambda number: pieces(number, b"juliet", b"montague")
+    assert directory.check_password(JULIET, SECRET, soon()) == ACCEPTED
+    server.search = lambda number: pieces(number, b"somebody")
+    assert directory.check_password(JULIET, SECRET, soon()) == Verdict(Reason.OTHER_NAME)
+
+
+def test_entry_without_an_end_is_no_answer(server: Server, directory: Directory) -> None:
+    """An entry after which the server falls silent lets nobody in, and is waited for no longer than there is time."""
+    server.search = lambda number: [entry(number, b"uid=juliet", b"juliet")]
+    with pytest.raises(DeadlineExceeded):
+        directory.check_password(JULIET, SECRET, Deadline.after(0.5))
 
 
 def test_flood_of_entries_is_ambiguous_and_not_kept(server: Server, directory: Directory) -> None:

@@ -100,7 +100,11 @@ def both_searches(template: str, user: User = JULIET, asked: Asked | None = None
     """The same search by us and by ldap3, which gets the names pasted into the text, escaped."""
     asked = asked or Asked()
     pasted = template.replace("{user}", escaped(user.name.encode())).replace("{domain}", escaped(user.domain.encode()))
-    return [asked.ours(message_id, FilterTemplate(template).encode(user)), asked.ldap3(message_id, pasted)]
+    filters = FilterTemplate(template)
+    filters.encode(
+        User("x" * len(user.name.encode()), "example.org")
+    )  # of as many bytes, so it is known what surrounds it
+    return [asked.ours(message_id, filters.encode(user)), asked.ldap3(message_id, pasted)]
 
 
 @pytest.mark.parametrize("message_id", MESSAGE_IDS)
@@ -605,6 +609,25 @@ def test_any_sole_entry_is_known_by_its_bytes(message_id: int, dn: bytes, kind: 
 def test_what_is_not_the_sole_entry_is_left_to_the_reader(data: bytes) -> None:
     """Anything but the very bytes of the expected answer has no DN at a glance."""
     assert wire.sole_entry(data, 7, b"uid", b"juliet") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (found(7, b"uid=x", "uid", [b"juliet"])[:-14], True),
+        (found(7, b"uid=x", "uid", [b"juliet"]), False),
+        (found(7, b"uid=x", "uid", [b"juliet"])[:-15], False),
+        (found(7, b"uid=x", "uid", [b"juliet"])[:-13], False),
+        (ldap3_message(7, "searchResDone", done(0, "", "")), False),
+        (b"", False),
+        (b"\x30", False),
+        (b"\x30\x00", False),
+    ],
+    ids=["an entry", "its end too", "cut off", "more behind", "no entry", "nothing", "a byte", "empty"],
+)
+def test_an_entry_alone_is_the_first_half_of_an_answer(data: bytes, *, expected: bool) -> None:
+    """An answer of which an entry has come and nothing more goes on; one that may be complete is not waited for."""
+    assert wire.is_begun(data) is expected
 
 
 @UNTIMED
