@@ -8,12 +8,11 @@ its arrival, and raises `DirectoryUnavailable` when the directory can't be asked
 domain's `operations` do not name what is asked.
 """
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
-
-import msgspec
 
 from . import certificate, guard, jid, log
 from .config import Domain, Operation, Settings
@@ -51,7 +50,8 @@ _FROM_OUTAGE = Memory.OUTAGE.value
 _SCRAM_PREFIXES = ("==SCRAM==,", "==MULTI_SCRAM==,")  # MongooseIM, mongoose_scram.erl
 
 
-class _Question(msgspec.Struct):
+@dataclasses.dataclass(slots=True)
+class _Question:
     """What an XMPP server asks, and by when its answer is due."""
 
     operation: Operation
