@@ -65,6 +65,8 @@ class History:
     def known(self, now: float) -> Event | None:
         """The last yes, if nothing since has ended what it means."""
         longest = max(record.KNOWN if self._counts else 0, self._settings.cache_ttl, self._settings.stale_if_error)
+        if not longest:  # no yes is remembered, for whatever time
+            return None
         wrong = set()
         for event in reversed(self.events):
             if event.what in ("no", "forgotten"):
