@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Two files side by side, for much of the time is waiting; the tests of one share its servers.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all check lint servers all-servers bench clean
 
@@ -10,10 +12,10 @@ demo: $(VENV)/demo.installed
 	$(BIN)/ldapauth demo
 
 test: $(VENV)/test.installed servers
-	$(BIN)/pytest -m "not samba and not ds389"
+	$(PYTEST) -m "not samba and not ds389"
 
 test-all: all-servers $(VENV)/kerberos.installed
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: lint test-all
 
