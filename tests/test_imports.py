@@ -41,7 +41,7 @@ ALLOWED = {
     "metrics": [*LEAVES, "provider"],
     "frontends": [*LEAVES, "provider", "metrics", "frontends"],
     "demo": [*LEAVES, "provider", "frontends", "demo"],
-    "doctor": [*LEAVES, "directory", "provider", "doctor"],
+    "doctor": [*LEAVES, "directory", "guard", "provider", "doctor"],
     "cli": [*LEAVES, "provider", "frontends", "demo", "doctor"],
     "__main__": ["cli"],
 }

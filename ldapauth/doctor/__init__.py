@@ -13,7 +13,7 @@ from ldapauth.directory.pool import tls_context
 from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable
 from ldapauth.provider import ANY_DOMAIN
 
-from . import configuration, groups, network, people, rights, rootdse, service, tls
+from . import configuration, groups, memory, network, people, rights, rootdse, service, tls
 from .finding import Finding, Line, NotAsked, not_asked, problem
 from .patient import Case, Patient
 
@@ -23,6 +23,7 @@ _FOR_ALL: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
     ("secrets", configuration.secrets),
     ("HTTP credentials", configuration.credentials),
     ("deadlines", configuration.deadlines),
+    ("Redis", memory.shared),
 )
 
 _FOR_DOMAIN: tuple[tuple[str, Callable[[Domain], Iterator[Finding]]], ...] = (

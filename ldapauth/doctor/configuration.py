@@ -94,6 +94,7 @@ def secrets(settings: Settings) -> Iterator[Finding]:
 def _names_files(settings: Settings) -> bool:
     """Whether there is a file that only one user may be able to read."""
     names = [settings.http.credentials_file, settings.metrics.credentials_file, settings.log.users_key_file]
+    names += [settings.guard.storage_file, settings.guard.secret_file]
     for domain in settings.domains.values():
         names += [domain.bind_password_file, domain.client_cert, domain.client_key, domain.keytab]
     return any(names)

@@ -5,6 +5,7 @@ lasts; then Redis is away and `Away` is raised, until the thread of the line has
 meanwhile is forgotten before anything else is asked. Knows no rules.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -261,6 +262,10 @@ class _Client:
         record = _decoded(self._opened(key, kept), epoch)
         return _Seen(record, int(seconds) + int(micros) / 1e6, kept, epoch, now(), bool(swapped))
 
+    def about(self) -> dict[str, Any]:
+        """What it says of itself, by the names of INFO."""
+        return {**self._redis.info("server"), **self._redis.info("memory")}
+
     def forget(self, keys: Iterable[str]) -> None:
         """Gives users a new generation; everybody, where the key is that of the epoch."""
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -280,6 +285,46 @@ class _Client:
             self._has_seen_forged = True
             log.event(_log, logging.WARNING, "redis-forged", detail="a record there is not of our making")
         return record or b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """How a Redis is, as the guard finds it.
+
+    Attributes:
+        version: Its version; empty if it does not say.
+        seconds: How long it takes to look at a record.
+        policy: What it forgets when its memory is full, as its `maxmemory-policy` has it; empty if nothing.
+    """
+
+    version: str
+    seconds: float
+    policy: str
+
+
+def examine(settings: Settings) -> Health:
+    """Asks Redis for a record that nobody has, in the way of a login, and how it is. It changes nothing there.
+
+    Raises:
+        Away: It can't be asked, or not in time; the text says why.
+    """
+    import redis  # noqa: PLC0415 - see `_pool`
+
+    client = _Client(settings, 0, SlowHash(""))
+    said: dict[str, Any] = {}
+    try:
+        client.swap(f"{PREFIX}:nobody")
+        start = now()
+        client.swap(f"{PREFIX}:nobody")
+        seconds = now() - start
+        with contextlib.suppress(redis.ResponseError):  # not everybody may ask it that
+            said = client.about()
+    except redis.TimeoutError:
+        raise Away(f"no answer within {_TIMEOUT * 1000:.0f} ms") from None
+    except redis.RedisError as error:
+        raise Away(str(error)) from None
+    policy = str(said.get("maxmemory_policy", "")) if said.get("maxmemory") else ""
+    return Health(str(said.get("redis_version", "")), seconds, "" if policy == "noeviction" else policy)
 
 
 def _pool(url: str) -> "tuple[redis.Redis, redis.ConnectionPool]":
