@@ -20,7 +20,8 @@ def one(data: bytes) -> None:
     stream = bytes(data[1:])
     whole = _read([stream])
     assert _read([stream[start : start + size] for start in range(0, len(stream), size)]) == whole
-    dn = wire.sole_entry(stream, 7, b"uid", b"juliet")
+    begun = wire.sole_entry(stream, 7, b"uid", b"juliet")
+    dn = begun[0] if begun and begun[1] == wire.search_success(7) else None
     if dn is not None:
         assert whole == ([wire.Entry(7, wire.decoded_dn(dn), {"uid": [b"juliet"]}), wire.Result(7, "search", 0)], False)
 

@@ -148,11 +148,13 @@ class Connection:
         message_id = self._next_id()
         try:
             data = self._exchange(wire.search_request(message_id, query, search_filter), deadline)
-            if sole:
-                if wire.is_begun(data):
-                    data += self._await(deadline)
-                dn = wire.sole_entry(data, message_id, *sole)
-                if dn:
+            begun = wire.sole_entry(data, message_id, *sole) if sole else None
+            if begun is not None:
+                dn, end = begun
+                if not end:  # it comes on its own, as it always does with TLS
+                    end = self._await(deadline)
+                    data += end
+                if end == wire.search_success(message_id):
                     self._used = now()
                     return [wire.Entry(message_id, wire.decoded_dn(dn), {})], wire.AS_EXPECTED
             found = self._found(query, data, deadline)

@@ -223,44 +223,37 @@ def sole_message(data: bytes) -> Message | None:
     return message if reader.empty else None
 
 
-def sole_entry(data: bytes, message_id: int, kind: bytes, value: bytes) -> bytes | None:
-    """The DN in an answer that is one entry, with one attribute of one value, and the success of the search.
+def sole_entry(data: bytes, message_id: int, kind: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+    """The DN in an answer that begins with an entry of one attribute with one value, and what comes behind that entry.
 
     None if the bytes are anything else, or lengths need more than a byte. Nothing is taken on trust: they must be the
-    very bytes that an encoder makes of this answer.
+    very bytes that an encoder makes of this entry. With `search_success` behind them they are a whole answer.
 
     Args:
-        data: All that has come.
+        data: What has come.
         message_id: Of the search.
         kind: The attribute.
         value: Its value.
     """
-    pair, total = len(kind) + len(value) + 6, len(data) - 16
+    pair, total = len(kind) + len(value) + 6, data[1] if len(data) > 9 else 0
     if not pair < total < 0x80:
         return None
-    length = data[8]
+    length, size = data[8], total + 2
     dn = data[9 : 9 + length]
-    set_of = len(value) + 2
     usual = _SOLE_ENTRY % (
         total, message_id, total - 5, length, dn,
-        pair + 2, pair, len(kind), kind, set_of, len(value), value,
-        message_id,
+        pair + 2, pair, len(kind), kind, len(value) + 2, len(value), value,
     )  # fmt: skip
-    return dn if data == usual and dn else None
+    return (dn, data[size:]) if data[:size] == usual and dn else None
 
 
-def is_begun(data: bytes) -> bool:
-    """Whether the bytes may be the first half of an answer that `sole_entry` knows.
-
-    It may come in two pieces: the entry, and the end of the search. With TLS it always does.
-    """
-    return 5 < len(data) == data[1] + 2 and data[5] == _SEARCH_ENTRY
+# RFC 4511 4.5.2: a SearchResultEntry.
+_SOLE_ENTRY = b"\x30%c\x02\x01%c\x64%c\x04%c%b\x30%c\x30%c\x04%c%b\x31%c\x04%c%b"
 
 
-_SOLE_ENTRY = (
-    b"\x30%c\x02\x01%c\x64%c\x04%c%b\x30%c\x30%c\x04%c%b\x31%c\x04%c%b"  # RFC 4511 4.5.2: SearchResultEntry
-    b"\x30\x0c\x02\x01%c\x65\x07\x0a\x01\x00\x04\x00\x04\x00"  # SearchResultDone, with success and no words
-)
+def search_success(message_id: int) -> bytes:
+    """The end of a search that succeeded, without words. Source: RFC 4511 4.5.2."""
+    return b"\x30\x0c\x02\x01%c\x65\x07\x0a\x01\x00\x04\x00\x04\x00" % message_id
 
 
 class Reader:

@@ -12,7 +12,7 @@ from ldapauth import config
 from ldapauth.deadline import Deadline
 from ldapauth.directory import Directory, User, wire
 from ldapauth.directory.query import FilterTemplate, is_canonical, is_named
-from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable, PolicyRefusal
+from ldapauth.errors import DeadlineExceeded, DirectoryUnavailable, PolicyRefusal, UnclearAnswer
 from ldapauth.verdict import ACCEPTED, Reason, Verdict
 from tests import configuration
 from tests.servers.people import person
@@ -39,9 +39,14 @@ def entry(message_id: int, dn: bytes, *values: bytes) -> bytes:
 
 
 class Server:
-    """A server that answers searches and binds as it is told, one request a read."""
+    """A server that answers searches and binds as it is told, one request a read.
+
+    Attributes:
+        connections: How many it was asked for.
+    """
 
     def __init__(self) -> None:
+        self.connections = 0
         self.search: Answer = lambda number: [entry(number, b"uid=juliet", b"juliet"), result(number, 0x65, 0)]
         self.bind: Answer = lambda number: [result(number, 0x61, 0)]
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -58,6 +63,7 @@ class Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -125,8 +131,32 @@ def test_answer_in_pieces_is_put_together(server: Server, directory: Directory, 
     assert directory.check_password(JULIET, SECRET, soon()) == Verdict(Reason.OTHER_NAME)
 
 
+def test_end_of_any_length_is_an_end(server: Server, directory: Directory) -> None:
+    """A search that finds nothing and ends in words of any length is over with them, whatever its message id is."""
+    # A message of 131 bytes with the id 100 has the tag of an entry where a short message has its own.
+    server.search = lambda number: [result(number, 0x65, 0, b"x" * 116)]
+    for _ in range(2 * wire.LAST_MESSAGE_ID):
+        assert directory.find(JULIET, soon()) is Reason.NO_SUCH_USER
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("garbage", ["another id", "another name", "broken"])
+def test_entry_that_is_no_answer_is_not_waited_for(server: Server, directory: Directory, garbage: str) -> None:
+    """What can't be an answer ends the question at once, and is no outage, though nothing follows it."""
+    entries: dict[str, Answer] = {
+        "another id": lambda number: [entry(number + 1, b"uid=juliet", b"juliet")],
+        "another name": lambda number: [entry(number, b"uid=juliet", b"juliet")[:-6] + b"romeo!", b"\x00"],
+        "broken": lambda number: [b"\x30\x05\x02\x01" + bytes((number,)) + b"\x64\x7f"],
+    }
+    assert directory.check_password(JULIET, SECRET, soon()) == ACCEPTED
+    server.search = entries[garbage]
+    with pytest.raises(UnclearAnswer):
+        directory.check_password(JULIET, SECRET, soon())
+
+
 def test_entry_without_an_end_is_no_answer(server: Server, directory: Directory) -> None:
     """An entry after which the server falls silent lets nobody in, and is waited for no longer than there is time."""
+    assert directory.check_password(JULIET, SECRET, soon()) == ACCEPTED
     server.search = lambda number: [entry(number, b"uid=juliet", b"juliet")]
     with pytest.raises(DeadlineExceeded):
         directory.check_password(JULIET, SECRET, Deadline.after(0.5))

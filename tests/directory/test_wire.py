@@ -568,6 +568,12 @@ def found(message_id: int, dn: bytes, kind: str, values: list[bytes]) -> bytes:
     return one + ldap3_message(message_id, "searchResDone", done(0, "", ""))
 
 
+def known(data: bytes, message_id: int, kind: bytes, value: bytes) -> bytes | None:
+    """The DN, if the bytes are the whole of the expected answer."""
+    begun = wire.sole_entry(data, message_id, kind, value)
+    return begun[0] if begun and begun[1] == wire.search_success(message_id) else None
+
+
 SHORT_IDS = st.integers(1, wire.LAST_MESSAGE_ID)
 
 
@@ -582,7 +588,7 @@ def test_any_sole_entry_is_known_by_its_bytes(message_id: int, dn: bytes, kind: 
     """The expected entry alone gives its DN, where every length fits into a byte; else it is left to the reader."""
     data = found(message_id, dn, kind, [value])
     short = len(data) - 16 < 0x80
-    assert wire.sole_entry(data, message_id, kind.encode(), value) == (dn if short else None)
+    assert known(data, message_id, kind.encode(), value) == (dn if short else None)
 
 
 @pytest.mark.parametrize(
@@ -608,26 +614,30 @@ def test_any_sole_entry_is_known_by_its_bytes(message_id: int, dn: bytes, kind: 
 )  # fmt: skip
 def test_what_is_not_the_sole_entry_is_left_to_the_reader(data: bytes) -> None:
     """Anything but the very bytes of the expected answer has no DN at a glance."""
-    assert wire.sole_entry(data, 7, b"uid", b"juliet") is None
+    assert known(data, 7, b"uid", b"juliet") is None
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (found(7, b"uid=x", "uid", [b"juliet"])[:-14], True),
-        (found(7, b"uid=x", "uid", [b"juliet"]), False),
-        (found(7, b"uid=x", "uid", [b"juliet"])[:-15], False),
-        (found(7, b"uid=x", "uid", [b"juliet"])[:-13], False),
-        (ldap3_message(7, "searchResDone", done(0, "", "")), False),
-        (b"", False),
-        (b"\x30", False),
-        (b"\x30\x00", False),
-    ],
-    ids=["an entry", "its end too", "cut off", "more behind", "no entry", "nothing", "a byte", "empty"],
+    "rest", [b"", b"\x30", wire.search_success(7)[:-1], wire.search_success(8), NEXT], ids=lambda rest: rest.hex()
 )
-def test_an_entry_alone_is_the_first_half_of_an_answer(data: bytes, *, expected: bool) -> None:
-    """An answer of which an entry has come and nothing more goes on; one that may be complete is not waited for."""
-    assert wire.is_begun(data) is expected
+def test_what_comes_behind_the_sole_entry_is_given(rest: bytes) -> None:
+    """An entry that is as expected is known whatever follows, and that is left to be looked at."""
+    one = found(7, b"uid=x", "uid", [b"juliet"])[:-14]
+    assert wire.sole_entry(one + rest, 7, b"uid", b"juliet") == (b"uid=x", rest)
+
+
+@pytest.mark.parametrize("message_id", [7, 100, 127])
+def test_no_end_of_a_search_is_taken_for_an_entry(message_id: int) -> None:
+    """An end with words of any length is no entry, whatever byte of its length or id looks like one."""
+    for length in range(300):
+        end = ldap3_message(message_id, "searchResDone", done(0, "", "x" * length))
+        assert wire.sole_entry(end, message_id, b"uid", b"juliet") is None
+
+
+def test_the_success_of_a_search_is_encoded_as_by_ldap3() -> None:
+    """The end of a search that is known by its bytes has those that ldap3 makes of it, for each message id."""
+    for number in range(1, wire.LAST_MESSAGE_ID + 1):
+        assert wire.search_success(number) == ldap3_message(number, "searchResDone", done(0, "", ""))
 
 
 @UNTIMED
@@ -638,7 +648,7 @@ def test_any_damage_to_a_sole_entry_is_seen(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[data.draw(st.integers(0, 2)) : len(whole) - data.draw(st.integers(0, 2))])
-    dn = wire.sole_entry(cut, 7, b"uid", b"juliet")
+    dn = known(cut, 7, b"uid", b"juliet")
     if dn is not None:
         entry_of = wire.Entry(7, wire.decoded_dn(dn), {"uid": [b"juliet"]})
         assert read(cut) == [entry_of, wire.Result(7, "search", 0)]
