@@ -55,11 +55,6 @@ class Kept:
         """Says that a connection is used no more."""
         self._slots.put(None)
 
-    def leave_with(self, connection: Connection) -> None:
-        """Keeps a connection that is used no more, as `put` and `leave` do."""
-        self.put(connection)
-        self._slots.put(None)
-
     def enter_with(self, server: Server) -> Connection | None:
         """The connection that was used last, if it may be used at once and looks alive; then `leave` has to follow."""
         try:

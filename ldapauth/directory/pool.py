@@ -173,20 +173,14 @@ class Pool:
         connection = None if usual is None or self._refused else kept.enter_with(usual)
         if connection is None:
             return self._ask_around(_Question(kept, operation, deadline, repeatable))
-        connection.sent = False
-        log.asked.server = connection.name
         try:
-            answer = operation(connection, deadline.part(2) if repeatable else deadline)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, or asked about elsewhere
-            failure = _meaning(error, connection)
-            kept.leave_with(connection)
-            if not isinstance(failure, _Lost):
-                raise failure from None
+            return self._use(kept, connection, operation, deadline.part(2) if repeatable else deadline)
+        except _Lost as error:
             question = _Question(kept, operation, deadline, repeatable)
-            self._lost(connection, question, failure, others=len(self._settings.servers) - 1)
-            return self._ask_around(question)
-        kept.leave_with(connection)
-        return answer
+            self._lost(connection, question, error, others=len(self._settings.servers) - 1)
+        finally:
+            kept.leave()
+        return self._ask_around(question)
 
     def _ask_around(self, question: "_Question[_T]") -> _T:
         """Asks the first server that can be asked; waiting for a connection is part of the question's time."""
