@@ -5,6 +5,7 @@ plain is quoted and escaped: no name can forge a field, a line, or a command to 
 to be in the log, they are replaced here, on the way into a line.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -56,10 +57,20 @@ def configure(settings: Log, *, stderr: bool = True) -> str:
 def event(logger: logging.Logger, level: int, name: str, **fields: str) -> None:
     """Logs an event with its fields; empty ones are left out."""
     if level >= _root.level:
-        if held.waiting is None:
+        waiting = held.waiting
+        if waiting is None:
             _log(logger, level, time.time(), name, fields)
         else:
-            held.waiting.append((logger, level, time.time(), name, fields))
+            waiting.append((logger, level, time.time(), name, fields))
+            if held.waiting is not waiting:  # it ended just now, in another thread, which may not have seen this one
+                _write_all(waiting)
+
+
+def _write_all(waiting: "list[_Waiting]") -> None:
+    """Has events written, the first one first, each by one thread."""
+    with contextlib.suppress(IndexError):
+        while True:
+            _log(*waiting.pop(0))
 
 
 def _log(logger: logging.Logger, level: int, created: float, name: str, fields: dict[str, str]) -> None:
@@ -237,6 +248,9 @@ def _key(settings: Log) -> bytes:
     return settings.users_key.reveal().encode() if settings.users_key is not None else secrets.token_bytes(32)
 
 
+_Waiting = tuple[logging.Logger, int, float, str, dict[str, str]]
+
+
 class _Held:
     """A context in which events wait, and are written at its end: `with held:`.
 
@@ -248,7 +262,7 @@ class _Held:
     """
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[logging.Logger, int, float, str, dict[str, str]]] | None = None
+        self.waiting: list[_Waiting] | None = None
         self._writing = False
         self._last: Callable[[], object] | None = None
 
@@ -271,8 +285,7 @@ class _Held:
         """Writes what waits."""
         self._writing = True
         waiting, self.waiting = self.waiting, None
-        for what in waiting or ():
-            _log(*what)
+        _write_all(waiting or [])
         self._writing = False
         if self._last:
             self.waiting = None  # nothing that it logs is to wait for another end

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -263,6 +263,20 @@ def test_only_what_is_grave_enough_is_logged(tmp_path: Path, level: str, expecte
     for name in ("debug", "info", "warning", "error"):
         log.event(LOGGER, logging.getLevelNamesMapping()[name.upper()], name)
     assert [fields["event"] for fields in logged(target)] == expected
+
+
+def test_an_event_that_comes_just_when_others_are_written_is_not_lost(file: Path) -> None:
+    """What a thread logs just when another one's answer has left is written, though the others were already."""
+
+    class Waiting(list[Any]):
+        def append(self, event: Any) -> None:
+            log.held.__exit__()  # as the other thread does, when this one has seen that events wait
+            super().append(event)
+
+    with log.held:
+        log.held.waiting = Waiting()
+        log.event(LOGGER, logging.INFO, "server-failed")
+    assert logged(file) == [{"event": "server-failed"}]
 
 
 def a_second_passes(mocker: MockerFixture) -> None:
