@@ -59,10 +59,12 @@ class Readiness:
             self._done.set()
 
     def _find_out(self) -> None:
+        word = False  # whatever ends the probe
         try:
             self._probe(Deadline.after(self._limit))
-            self._word = True
+            word = True
         except DirectoryUnavailable:
-            self._word = False
+            pass
         finally:
+            self._word = word
             self._done.set()
