@@ -249,14 +249,21 @@ def test_redis_that_is_away_is_missed_by_nobody(
     assert directory.login(make(), JULIET, "wrong") == "wrong-password"
 
 
-def test_change_while_redis_is_away_is_told_when_it_is_back(
-    make: Make, directory: Directory, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A password that was changed meanwhile is forgotten in Redis before anything else is asked of it."""
-    one, two = (make(cache_ttl=3600.0) for _ in range(2))
+@pytest.fixture
+def pair(make: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[Guard, Guard]:
+    """Two guards that have one Redis, and wait for it however busy the machine is."""
+    one, two = make(cache_ttl=3600.0), make(cache_ttl=3600.0)
     for guard in (one, two):
         wait_until_shared(guard)
     monkeypatch.setattr("ldapauth.guard.login.PATIENCE", PATIENCE)
+    return one, two
+
+
+def test_change_while_redis_is_away_is_told_when_it_is_back(
+    pair: tuple[Guard, Guard], directory: Directory, redis: Redis
+) -> None:
+    """A password that was changed meanwhile is forgotten in Redis before anything else is asked of it."""
+    one, two = pair
     assert directory.login(one, JULIET, "right") == "accepted"
     assert directory.login(two, JULIET, "right") == "cached"
     with hanging(redis):
@@ -267,13 +274,10 @@ def test_change_while_redis_is_away_is_told_when_it_is_back(
 
 
 def test_change_while_another_is_told_is_told_too(
-    make: Make, directory: Directory, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Guard, Guard], directory: Directory, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user whose password is changed again, just while Redis is told of the last time, is forgotten again."""
-    one, two = (make(cache_ttl=3600.0) for _ in range(2))
-    for guard in (one, two):
-        wait_until_shared(guard)
-    monkeypatch.setattr("ldapauth.guard.login.PATIENCE", PATIENCE)
+    one, two = pair
     assert one._shared
     tell = one._shared._client.forget
     meanwhile: list[str] = []
