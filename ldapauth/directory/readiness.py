@@ -4,11 +4,15 @@ Owns how often is probed, however often somebody wants to know: a monitor must n
 wait for one that is dead. Knows nothing of whom it is told to.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 
+from ldapauth import log
 from ldapauth.deadline import Deadline, now
 from ldapauth.errors import DirectoryUnavailable
+
+_log = logging.getLogger(__name__)
 
 FRESH = 5.0
 """Seconds for which an answer counts, and between the beginnings of two probes at least."""
@@ -59,12 +63,14 @@ class Readiness:
             self._done.set()
 
     def _find_out(self) -> None:
-        word = False  # whatever ends the probe
+        word = False
         try:
             self._probe(Deadline.after(self._limit))
             word = True
         except DirectoryUnavailable:
             pass
+        except Exception as error:  # noqa: BLE001 - it is no word, and the log says what happened
+            log.bug(_log, error)
         finally:
             self._word = word
             self._done.set()

@@ -69,15 +69,15 @@ def test_a_probe_is_made_once_in_a_while(
     assert directory.asked == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_probe_that_ends_in_a_bug_is_no_word(mocker: MockerFixture) -> None:
-    """A bug in a probe is not taken for what the last one has said."""
+def test_a_probe_that_ends_in_a_bug_is_no_word(mocker: MockerFixture, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in a probe is not taken for what the last one has said, and is logged."""
     clock = mocker.patch("ldapauth.directory.readiness.now", return_value=1000.0)
     probe = mocker.Mock(side_effect=[None, ZeroDivisionError])
     ready = Readiness(lambda: float("inf"), probe, LONG)
     assert ready.word(Deadline.after(LONG))
     clock.return_value += readiness.FRESH
     assert not ready.word(Deadline.after(LONG))
+    assert "event=bug error=ZeroDivisionError" in caplog.text
 
 
 def test_a_probe_that_hangs_keeps_nobody_waiting(directory: Directory, mocker: MockerFixture) -> None:
